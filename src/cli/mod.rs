@@ -1,0 +1,128 @@
+//! The command line: one file a command. Builds everything and hands it down; data to stdout, everything else to stderr.
+//!
+//! Exit codes (design.md §4) are [`Exit`]; a command returns one, or an error that is printed with its causes.
+
+use crate::clock::Clock;
+use crate::config::Workspace;
+use crate::types::Time;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Posthaste runs marketing campaigns that are written as files: email and SMS to the right people, at the right time, with an honest account of what happened.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The folder with posthaste.yaml
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    pub workspace: PathBuf,
+    /// The database instead of the one in posthaste.yaml: sqlite:FILE or postgres://…
+    #[arg(long, global = true, value_name = "URL")]
+    pub database: Option<String>,
+    /// Start the clock at this instant, for example 2027-03-01T10:00:00Z
+    #[arg(long, global = true, value_name = "TIME", value_parser = instant)]
+    pub now: Option<Time>,
+    /// How listings and reports are written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+    Html,
+}
+
+impl Global {
+    pub fn workspace(&self) -> Workspace {
+        Workspace::open(&self.workspace, self.database.clone())
+    }
+    pub fn clock(&self) -> Clock {
+        self.now.map_or_else(Clock::real, Clock::starting_at)
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    /// Files have problems.
+    Problems = 3,
+    /// A plan found changes (with `--exit-code`).
+    Changes = 4,
+    /// Refused by policy or permission.
+    Refused = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// One variant a command; its arguments and its `run(global, arguments)` stand in a file of the same name.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the database's tables up to date
+    Migrate,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("{}", explained(&error));
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Migrate => {
+            cli.global.workspace().store(None).await?;
+            eprintln!("The database is up to date");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// An error and its causes, each part once.
+pub fn explained(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if out.is_empty() {
+            out.push_str(&cause);
+        } else if !out.contains(&cause) {
+            out.push_str(": ");
+            out.push_str(&cause);
+        }
+    }
+    out
+}
+
+fn instant(text: &str) -> Result<Time, String> {
+    text.parse::<Time>().map_err(|_| format!("`{text}` is no instant; write one like 2027-03-01T10:00:00Z or 2027-03-01T10:00:00+02:00"))
+}

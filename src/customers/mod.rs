@@ -1,0 +1,1 @@
+//! Import, show, find, export and erase people and their history.

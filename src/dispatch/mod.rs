@@ -1,0 +1,1 @@
+//! Due messages → providers: claim blocks, mark, render, send, commit, retry.

@@ -1,0 +1,1 @@
+//! The numbers, and that they add up.

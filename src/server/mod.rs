@@ -1,0 +1,1 @@
+//! HTTP: public links, conversion intake, events API. Thin handlers.

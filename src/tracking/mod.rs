@@ -1,0 +1,1 @@
+//! Signs links, marks up a message; records opens, clicks, unsubscribes and conversions.

@@ -1,0 +1,4 @@
+//! Stories at the level of the user, one file a stage; store stories run on SQLite and on PostgreSQL.
+
+mod databases;
+mod order;

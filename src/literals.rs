@@ -1,8 +1,21 @@
 //! What marketers write as values: durations, money, shares, rates, words by language, types (files.md §1).
 //!
-//! A value is read as written and takes the type of its key or attribute; here are the types and their readers.
+//! A value is read as written and takes the type of its key or attribute; here are the types and their readers. The error of
+//! every reader is a sentence for a marketer: what is wrong with the value, and how such a value is written.
+
+pub mod codes;
+mod dates;
+mod durations;
+mod money;
+mod ranges;
+
+pub use codes::minor_digits;
+pub use dates::{DateExpression, WrittenTime, date, local, resolve, time};
+pub use money::{decimal, price};
+pub use ranges::{DateRange, HourRange, WeekdayRange, weekday};
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A text, or one for each language.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,7 +44,8 @@ pub struct Duration {
     pub unit: Unit,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A unit of time, from the shortest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unit {
     Second,
     Minute,
@@ -85,4 +99,49 @@ pub enum ValueType {
     Catalog(String),
     List(Box<ValueType>),
     Nested(BTreeMap<String, ValueType>),
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueType::Text => formatter.write_str("text"),
+            ValueType::Number => formatter.write_str("number"),
+            ValueType::Money => formatter.write_str("money"),
+            ValueType::Boolean => formatter.write_str("boolean"),
+            ValueType::Date => formatter.write_str("date"),
+            ValueType::DateTime => formatter.write_str("datetime"),
+            ValueType::Catalog(name) => formatter.write_str(name),
+            ValueType::List(inner) => write!(formatter, "[ {inner} ]"),
+            ValueType::Nested(fields) => {
+                formatter.write_str("{ ")?;
+                for (number, (name, inner)) in fields.iter().enumerate() {
+                    write!(formatter, "{}{name}: {inner}", if number > 0 { ", " } else { "" })?;
+                }
+                formatter.write_str(" }")
+            }
+        }
+    }
+}
+
+/// A whole number, written with digits only.
+pub fn whole(text: &str) -> Result<u64, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("`{text}` is no whole number"));
+    }
+    text.parse().map_err(|_| format!("`{text}` is too large"))
+}
+
+/// `true` or `false`; other spellings get a hint.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ if matches!(text.to_lowercase().as_str(), "yes" | "on" | "true" | "1") => {
+            Err(format!("`{text}` is neither true nor false; write `true`"))
+        }
+        _ if matches!(text.to_lowercase().as_str(), "no" | "off" | "false" | "0") => {
+            Err(format!("`{text}` is neither true nor false; write `false`"))
+        }
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Exit codes (design.md §4) are [`Exit`]; a command returns one, or an error that is printed with its causes.
 
+pub mod demo;
+pub mod init;
+
 use crate::clock::Clock;
 use crate::config::Workspace;
 use crate::types::Time;
@@ -76,6 +79,8 @@ impl From<Exit> for ExitCode {
 /// One variant a command; its arguments and its `run(global, arguments)` stand in a file of the same name.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a workspace with examples and sample people
+    Init(init::Init),
     /// Bring the database's tables up to date
     Migrate,
 }
@@ -100,9 +105,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
     match cli.command {
+        Command::Init(arguments) => init::run(&global, arguments).await,
         Command::Migrate => {
-            cli.global.workspace().store(None).await?;
+            global.workspace().store(None).await?;
             eprintln!("The database is up to date");
             Ok(Exit::Done)
         }

@@ -36,6 +36,8 @@ CREATE TABLE campaigns (
     version_id INTEGER,
     first_applied_at INTEGER NOT NULL,
     paused_at INTEGER,
+    -- The schedule in force, to see when it changes.
+    schedule TEXT NOT NULL DEFAULT '',
     -- Occurrences up to here have been looked at.
     scheduled_until INTEGER NOT NULL
 ) STRICT;
@@ -57,7 +59,7 @@ CREATE TABLE runs (
     UNIQUE (campaign_id, number)
 ) STRICT;
 
--- The arms of a run: variants in the order of the file, or values of an attribute; held-out people too.
+-- The arms of a run: 0 is held out; from 1 the variants in the order of the file, or the values of an attribute as first seen.
 CREATE TABLE arms (
     run_id INTEGER NOT NULL REFERENCES runs (id),
     arm INTEGER NOT NULL,
@@ -74,6 +76,7 @@ CREATE TABLE messages (
     step INTEGER NOT NULL DEFAULT 0,
     entry INTEGER NOT NULL DEFAULT 0,
     channel INTEGER NOT NULL,
+    -- Number in `arms`: 0 is held out, variants from 1; -1 when refused before anything was drawn.
     arm INTEGER NOT NULL,
     state INTEGER NOT NULL,
     -- Refusal or Failure (types.rs).
@@ -84,6 +87,8 @@ CREATE TABLE messages (
     site TEXT NOT NULL DEFAULT '',
     due_at INTEGER NOT NULL,
     expires_at INTEGER,
+    -- When a message in retry or deferred is taken up again. While one is being tried again, the end of the lease on it.
+    next_at INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0,
     provider TEXT,
     provider_id TEXT,
@@ -98,10 +103,10 @@ CREATE TABLE messages (
     UNIQUE (run_id, customer_id, step, entry)
 ) STRICT;
 CREATE INDEX messages_by_customer ON messages (customer_id);
-CREATE INDEX messages_waiting ON messages (due_at) WHERE state IN (3, 4);
+CREATE INDEX messages_waiting ON messages (next_at, id) WHERE next_at IS NOT NULL;
 CREATE INDEX messages_by_provider_id ON messages (provider_id) WHERE provider_id IS NOT NULL;
 
--- At most 256 messages of a run with numbers first_id..=last_id; what is claimed.
+-- At most 256 messages of a run with numbers first_id..=last_id; what is claimed. The number is that of its first message.
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY,
     run_id INTEGER NOT NULL,
@@ -113,6 +118,7 @@ CREATE TABLE blocks (
     fence INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX blocks_by_due ON blocks (due_at, id);
+CREATE INDEX blocks_by_run ON blocks (run_id);
 
 -- Every try but a first one that was accepted.
 CREATE TABLE attempts (
@@ -133,3 +139,16 @@ CREATE TABLE nodes (
     started_at INTEGER NOT NULL,
     alive_until INTEGER NOT NULL
 ) STRICT;
+
+-- What an applied version measures: 0 is the goal. The condition on the event's properties stands in the version's file.
+CREATE TABLE measures (
+    version_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    -- The property with the money.
+    value TEXT,
+    -- As written: a count and a unit.
+    within TEXT NOT NULL,
+    PRIMARY KEY (version_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX measures_by_event ON measures (event);

@@ -8,7 +8,7 @@ CREATE TABLE settings (
 
 CREATE TABLE customers (
     id INTEGER PRIMARY KEY,
-    external_id TEXT UNIQUE,
+    external_id TEXT,
     -- External id, else first address: fixed when the customer is made; what chance is drawn from.
     draw_key TEXT NOT NULL,
     first_name TEXT,
@@ -23,14 +23,16 @@ CREATE TABLE customers (
     updated_at INTEGER NOT NULL,
     erased_at INTEGER
 ) STRICT;
+-- Not a constraint of the table, so that a first import can build it after the rows are in.
+CREATE UNIQUE INDEX customers_by_external_id ON customers (external_id);
 
 CREATE TABLE addresses (
     customer_id INTEGER NOT NULL REFERENCES customers (id),
     channel INTEGER NOT NULL,
-    -- Normalised: email with a lower-case ASCII domain, phone as E.164.
+    -- Normalised: email with its local part as given and a lower-case ASCII domain, phone as E.164.
     address TEXT NOT NULL,
     is_primary INTEGER NOT NULL DEFAULT 1,
-    -- HMAC(pepper, channel, address), 16 bytes: what suppressions are kept under.
+    -- HMAC(pepper, channel, address in lower case), 16 bytes: what suppressions are kept and customers are found under.
     key BLOB NOT NULL,
     -- Mailbox site family of an email address (gmail, yahoo, …, or its domain).
     site TEXT NOT NULL DEFAULT '',
@@ -39,7 +41,7 @@ CREATE TABLE addresses (
     engaged_at INTEGER,
     PRIMARY KEY (customer_id, channel, address)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX addresses_by_address ON addresses (channel, address);
+CREATE INDEX addresses_by_key ON addresses (key);
 
 -- Attribute catalogue: every attribute ever seen, with its type.
 CREATE TABLE attributes (

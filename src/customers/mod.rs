@@ -1,1 +1,9 @@
-//! Import, show, find, export and erase people and their history.
+//! People: how their addresses are read, and how files of people, events, consents and suppressions come in.
+//!
+//! What is read from outside is checked here once, into types that cannot be wrong ([`email::EmailAddress`], [`phone::PhoneNumber`]).
+//! Writing is left to `store`; whether a customer may be written to is decided by `policy`.
+
+pub mod email;
+pub mod keys;
+pub mod phone;
+pub mod places;

@@ -57,11 +57,7 @@ impl Workspace {
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct Catalog {
-    pub key: String,
-    pub fields: BTreeMap<String, ValueType>,
-}
+pub use crate::segments::Catalog;
 
 #[derive(Debug, Clone)]
 pub struct Topic {

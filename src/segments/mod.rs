@@ -1,14 +1,13 @@
 //! Who: the condition language of campaigns and segments (files.md §4), read into a [`Condition`].
 //!
 //! Pure: reading with positions, checking against what the workspace declares, and a plain evaluation in memory that the
-//! databases are held against. `store::audience` compiles a condition to one bound SQL condition.
+//! databases are held against. `store::audience` compiles a condition to one bound SQL condition; both follow the rules
+//! of [`values`] (what a stored value is taken for) and [`moment`] (which instants a window or a date means).
 
-/// A checked condition over one customer.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    All(Vec<Condition>),
-}
+pub mod model;
+pub mod moment;
+pub mod person;
 
-/// Tests on the properties of one event.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PropertyTests {}
+pub use model::*;
+pub use moment::{Moment, ZoneInForce};
+pub use person::Person;

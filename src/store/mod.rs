@@ -4,6 +4,10 @@
 //! word through [`Store::pick`], or an arm of its own where speed asks for it. Times are bound as microseconds ([`micros`]) and come
 //! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through [`Store::write`].
 
+pub mod batch;
+pub mod responses;
+pub mod tallies;
+
 use crate::types::Time;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

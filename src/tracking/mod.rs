@@ -1,1 +1,13 @@
-//! Signs links, marks up a message; records opens, clicks, unsubscribes and conversions.
+//! Marks up a message with addresses that lead back to us, and reads what comes back.
+//!
+//! [`Tokens`] sign those addresses, each bound to its kind; [`mark_up`] puts them in the place of `templates::marks`;
+//! [`judge`] says whether a person or a machine came. Nothing here keeps anything: `store::responses` does.
+
+pub mod judge;
+mod mark_up;
+mod tokens;
+pub mod utm;
+
+pub use mark_up::{Form, MarkUp, mark_up};
+pub use tokens::{BadSigning, Click, Kind, Tokens};
+pub use utm::Utm;

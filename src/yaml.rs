@@ -236,7 +236,10 @@ impl<'a> Reader<'a> {
 
     fn closed(&self, start: Span, end: Span, last: Option<Span>) -> Span {
         let flow = matches!(self.text.as_bytes().get(start.start), Some(b'{' | b'['));
-        Span { start: start.start, end: if flow { end.end } else { last.map_or(start.end, |last| last.end) }.max(start.start) }
+        self.trimmed(Span {
+            start: start.start,
+            end: if flow { end.end } else { last.map_or(start.end, |last| last.end) }.max(start.start),
+        })
     }
 
     fn syntax_problem(&self, index: usize, info: &str) -> Problem {

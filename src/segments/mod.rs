@@ -7,7 +7,10 @@
 pub mod model;
 pub mod moment;
 pub mod person;
+mod read;
+pub mod values;
 
 pub use model::*;
 pub use moment::{Moment, ZoneInForce};
 pub use person::Person;
+pub use read::{check_event, read, read_properties, read_property};

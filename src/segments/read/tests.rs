@@ -1,0 +1,662 @@
+//! Tests on a value: which the type allows, and their operands typed by it.
+
+use super::Reader;
+use super::keys::Keys;
+use super::paths::Fields;
+use crate::diagnostics::{Span, nearest};
+use crate::literals::{DateExpression, Money, Unit, ValueType};
+use crate::segments::model::*;
+use crate::yaml::{Node, Value};
+use chrono::Utc;
+
+const NUMBER_TESTS: &[(&str, Comparison)] = &[
+    ("more_than", Comparison::MoreThan),
+    ("less_than", Comparison::LessThan),
+    ("at_least", Comparison::AtLeast),
+    ("at_most", Comparison::AtMost),
+];
+const TEXT_TESTS: &[&str] = &["starts_with", "ends_with", "contains"];
+const DATE_TESTS: &[&str] = &["before", "after", "within", "within_next", "anniversary"];
+const LIST_TESTS: &[&str] = &["has", "has_any", "has_all", "size"];
+const LATER_TESTS: &[&str] = &["top", "bottom", "among"];
+const ALL_TESTS: &[&str] = &[
+    "is",
+    "in",
+    "missing",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "more_than",
+    "less_than",
+    "at_least",
+    "at_most",
+    "between",
+    "before",
+    "after",
+    "within",
+    "within_next",
+    "anniversary",
+    "has",
+    "has_any",
+    "has_all",
+    "size",
+    "top",
+    "bottom",
+    "among",
+];
+
+impl Reader<'_, '_> {
+    pub(super) fn attribute(&mut self, node: &Node, keys: &mut Keys<'_>) -> Option<Condition> {
+        let written = self.text(node, "the path of an attribute");
+        let resolved = written.and_then(|written| self.attribute_path(node.span, &written));
+        let Some((path, declared)) = resolved else {
+            keys.pass(ALL_TESTS);
+            return None;
+        };
+        let tests = self.tests(node.span, &path.written.clone(), declared.as_ref(), keys)?;
+        Some(Condition::Attribute(AttributeCondition { path, tests }))
+    }
+
+    /// The tests among the keys of a mapping; at least one.
+    pub(super) fn tests(&mut self, span: Span, name: &str, declared: Option<&ValueType>, keys: &mut Keys<'_>) -> Option<Vec<Test>> {
+        let mut tests = Vec::new();
+        let mut fine = true;
+        let mut written = 0;
+        for key in ALL_TESTS {
+            let Some((word, node)) = keys.take_entry(key) else { continue };
+            written += 1;
+            if LATER_TESTS.contains(key) {
+                self.later(word.span, &format!("the test `{key}`"));
+                fine = false;
+                continue;
+            }
+            if !self.fits(word.span, key, name, declared) {
+                fine = false;
+                continue;
+            }
+            match self.test(key, node, declared) {
+                Some(read) => tests.extend(read),
+                None => fine = false,
+            }
+        }
+        if written == 0 {
+            self.problem(span, format!("nothing is asked of `{name}`"), "which value?", format!("add a test: {}", example(name, declared)));
+            return None;
+        }
+        if fine && tests.contains(&Test::Missing(true)) && tests.len() > 1 {
+            self.problem(span, format!("nobody can satisfy this: a missing `{name}` satisfies no other test"), "", "keep one of the tests");
+            return None;
+        }
+        if fine {
+            fine = self.satisfiable(span, name, &tests);
+        }
+        fine.then_some(tests)
+    }
+
+    /// Whether the test belongs to the declared type.
+    fn fits(&mut self, span: Span, key: &str, name: &str, declared: Option<&ValueType>) -> bool {
+        let Some(declared) = declared else { return true };
+        let allowed: Vec<&str> = tests_of(declared);
+        if allowed.contains(&key) {
+            return true;
+        }
+        let help = match declared {
+            ValueType::Nested(fields) => {
+                format!(
+                    "ask for one of its values: {}",
+                    fields.keys().map(|field| format!("`{name}.{field}`")).collect::<Vec<_>>().join(", ")
+                )
+            }
+            ValueType::List(_) if matches!(key, "is" | "in") => {
+                "an item of a list is asked for with `has`, `has_any` or `has_all`".to_string()
+            }
+            _ => format!("it can be asked: {}", allowed.join(", ")),
+        };
+        self.problem(span, format!("`{key}` cannot be asked of `{name}`"), format!("`{name}` is of the type {declared}"), help);
+        false
+    }
+
+    fn test(&mut self, key: &str, node: &Node, declared: Option<&ValueType>) -> Option<Vec<Test>> {
+        let kind = declared.map_or(Kind::Loose, kind_of);
+        Some(match key {
+            "missing" => vec![Test::Missing(self.boolean(node)?)],
+            "is" | "in" => {
+                if key == "in" && node.list().is_none() {
+                    self.problem(
+                        node.span,
+                        "`in` wants a list",
+                        format!("this is {}", node.kind()),
+                        "write `in: [ a, b ]`, or `is` for one value",
+                    );
+                    return None;
+                }
+                if key == "is" && node.list().is_some() {
+                    self.problem(node.span, "`is` wants one value", "this is a list", "write `in: [ … ]` for one of several values");
+                    return None;
+                }
+                vec![self.is(node, kind)?]
+            }
+            "starts_with" => vec![Test::StartsWith(self.part(node)?)],
+            "ends_with" => vec![Test::EndsWith(self.part(node)?)],
+            "contains" => vec![Test::Contains(crate::segments::values::lower_case(&self.part(node)?))],
+            "between" => self.between(node, kind)?,
+            "before" => vec![Test::Date(DateTest::Before(self.date_operand(node)?))],
+            "after" => vec![Test::Date(DateTest::After(self.date_operand(node)?))],
+            "within" => vec![Test::Date(DateTest::Within(self.duration_for(node, declared)?))],
+            "within_next" => vec![Test::Date(DateTest::WithinNext(self.duration_for(node, declared)?))],
+            "anniversary" => vec![Test::Anniversary(self.date_tests(node, declared.unwrap_or(&ValueType::Date))?)],
+            "has" => vec![Test::HasAll(vec![self.item(node, item_type(declared))?])],
+            "has_any" => vec![Test::HasAny(self.each(node, |reader, node| reader.item(node, item_type(declared)))?)],
+            "has_all" => vec![Test::HasAll(self.each(node, |reader, node| reader.item(node, item_type(declared)))?)],
+            "size" => vec![Test::Size(self.size(node)?)],
+            _ => {
+                let comparison = NUMBER_TESTS.iter().find(|(word, _)| *word == key)?.1;
+                vec![Test::Compare(comparison, self.operand(node, number_kind(kind, &[node]))?)]
+            }
+        })
+    }
+
+    /// `is` and `in`.
+    fn is(&mut self, node: &Node, kind: Kind) -> Option<Test> {
+        let items = self.items(node)?;
+        let dates = kind == Kind::Date || kind == Kind::Loose && items.iter().all(looks_like_date);
+        if dates {
+            let mut tests = self.each(node, |reader, node| reader.date_operand(node).map(DateTest::Is))?;
+            return Some(if tests.len() == 1 { Test::Date(tests.remove(0)) } else { Test::AnyDate(tests) });
+        }
+        let kind = if kind == Kind::Loose && items.iter().all(looks_like_money) { Kind::Money } else { kind };
+        Some(Test::Is(self.each(node, |reader, node| reader.operand(node, kind))?))
+    }
+
+    fn between(&mut self, node: &Node, kind: Kind) -> Option<Vec<Test>> {
+        let Some([low, high]) = node.list() else {
+            self.problem(node.span, "`between` wants two values", "", "write `between: [ 10, 20 ]`; both are included");
+            return None;
+        };
+        if kind == Kind::Date || kind == Kind::Loose && looks_like_date(low) && looks_like_date(high) {
+            return Some(self.date_between(node, low, high)?.into_iter().map(Test::Date).collect());
+        }
+        let kind = number_kind(kind, &[low, high]);
+        let (low, high) = (self.operand(low, kind), self.operand(high, kind));
+        let (low, high) = (low?, high?);
+        if let (Some(from), Some(to)) = (self.size_of(&low), self.size_of(&high))
+            && from > to
+        {
+            self.problem(node.span, "nothing lies between these two", "the first is larger than the second", "write the smaller one first");
+            return None;
+        }
+        Some(vec![Test::Compare(Comparison::AtLeast, low), Test::Compare(Comparison::AtMost, high)])
+    }
+
+    fn date_between(&mut self, node: &Node, low: &Node, high: &Node) -> Option<Vec<DateTest>> {
+        let (from, until) = (self.date_operand(low), self.date_operand(high));
+        let (from, until) = (from?, until?);
+        if let (DateOperand::Expression(first), DateOperand::Expression(last)) = (&from, &until)
+            && self.is_later(*first, *last)
+        {
+            self.problem(node.span, "nothing lies between these two", "the first is later than the second", "write the earlier one first");
+            return None;
+        }
+        Some(vec![DateTest::From(from), DateTest::Until(until)])
+    }
+
+    /// Whether `first` is later than `last` on any day: both relative to today, or both fixed.
+    pub(super) fn is_later(&self, first: DateExpression, last: DateExpression) -> bool {
+        let relative = |expression| !matches!(expression, DateExpression::Date(_) | DateExpression::Time(_));
+        let now = chrono::DateTime::<Utc>::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
+        relative(first) == relative(last) && first.day(now, self.known.zone) > last.day(now, self.known.zone)
+    }
+
+    /// A mapping of date tests: of `anniversary`, `first`, `last`.
+    pub(super) fn date_tests(&mut self, node: &Node, declared: &ValueType) -> Option<Vec<DateTest>> {
+        let Some(entries) = node.map() else {
+            self.problem(
+                node.span,
+                "date tests are expected",
+                format!("this is {}", node.kind()),
+                "write for example `{ within_next: 7 days }`",
+            );
+            return None;
+        };
+        let mut keys = Keys::of(entries);
+        let tests = self.date_tests_among(&mut keys, declared);
+        let clean = keys.finish(self, "date tests");
+        let tests = tests?;
+        if tests.is_empty() && clean {
+            self.problem(node.span, "nothing is asked of the date", "empty", "write for example `{ within: 7 days }`");
+        }
+        (clean && !tests.is_empty()).then_some(tests)
+    }
+
+    pub(super) fn date_tests_among(&mut self, keys: &mut Keys<'_>, declared: &ValueType) -> Option<Vec<DateTest>> {
+        let mut tests = Vec::new();
+        let mut fine = true;
+        for key in ["is", "before", "after", "between", "within", "within_next"] {
+            let Some(node) = keys.take(key) else { continue };
+            let read = match key {
+                "is" => self.date_operand(node).map(|operand| vec![DateTest::Is(operand)]),
+                "before" => self.date_operand(node).map(|operand| vec![DateTest::Before(operand)]),
+                "after" => self.date_operand(node).map(|operand| vec![DateTest::After(operand)]),
+                "within" => self.duration_for(node, Some(declared)).map(|duration| vec![DateTest::Within(duration)]),
+                "within_next" => self.duration_for(node, Some(declared)).map(|duration| vec![DateTest::WithinNext(duration)]),
+                _ => match node.list() {
+                    Some([low, high]) => self.date_between(node, low, high),
+                    _ => {
+                        self.problem(
+                            node.span,
+                            "`between` wants two dates",
+                            "",
+                            "write `between: [ 180 days ago, 90 days ago ]`; both are included",
+                        );
+                        None
+                    }
+                },
+            };
+            match read {
+                Some(read) => tests.extend(read),
+                None => fine = false,
+            }
+        }
+        fine.then_some(tests)
+    }
+
+    /// A duration beside a date: a day has no hours.
+    fn duration_for(&mut self, node: &Node, declared: Option<&ValueType>) -> Option<crate::literals::Duration> {
+        let duration = self.duration(node)?;
+        if declared == Some(&ValueType::Date) && duration.unit < Unit::Day {
+            self.problem(
+                node.span,
+                "a date has no hours",
+                "shorter than a day",
+                "write days or longer, or declare the attribute as datetime",
+            );
+            return None;
+        }
+        Some(duration)
+    }
+
+    pub(super) fn date_operand(&mut self, node: &Node) -> Option<DateOperand> {
+        if node.map().is_some() {
+            return match self.reference(node, Kind::Date)? {
+                Operand::Attribute(path, _) => Some(DateOperand::Attribute(path)),
+                _ => None,
+            };
+        }
+        self.date(node).map(DateOperand::Expression)
+    }
+
+    /// A text to look for: not empty.
+    fn part(&mut self, node: &Node) -> Option<String> {
+        let text = self.text(node, "a text")?;
+        if text.is_empty() {
+            self.problem(node.span, "every text has this", "empty", "write at least one letter");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A value of this kind, or `{ attribute: PATH }`.
+    pub(super) fn operand(&mut self, node: &Node, kind: Kind) -> Option<Operand> {
+        if node.map().is_some() {
+            return self.reference(node, kind);
+        }
+        if node.is_empty() {
+            self.problem(node.span, "a value is expected", "nothing is written here", "what has no value is asked with `missing: true`");
+            return None;
+        }
+        let Value::Scalar { text, .. } = &node.value else {
+            self.problem(node.span, "one value is expected", format!("this is {}", node.kind()), "");
+            return None;
+        };
+        match kind {
+            Kind::Text => Some(Operand::Text(text.clone())),
+            Kind::Loose => Some(Operand::Loose(text.clone())),
+            Kind::Number => self.number(node).map(Operand::Number),
+            Kind::Boolean => self.boolean(node).map(Operand::Boolean),
+            Kind::Money => {
+                let money = self.literal(node.span, Money::read(text, self.known.currency))?;
+                if money.currency != self.known.currency && !self.known.rates.contains_key(&money.currency) {
+                    self.problem(
+                        node.span,
+                        format!("{} has no rate", money.currency),
+                        "cannot be compared",
+                        format!(
+                            "write the amount in {own}, or add `rates: {{ {other}: … {own} }}` to posthaste.yaml",
+                            own = self.known.currency,
+                            other = money.currency
+                        ),
+                    );
+                    return None;
+                }
+                Some(Operand::Money(money))
+            }
+            // Dates are read by `date_operand`.
+            Kind::Date => None,
+        }
+    }
+
+    pub(super) fn number(&mut self, node: &Node) -> Option<f64> {
+        let text = self.text(node, "a number")?;
+        let plain = text.strip_prefix('-').unwrap_or(&text);
+        let shaped = plain.starts_with(|c: char| c.is_ascii_digit())
+            && plain.ends_with(|c: char| c.is_ascii_digit())
+            && plain.chars().all(|c| c.is_ascii_digit() || c == '.')
+            && plain.matches('.').count() <= 1;
+        match text.parse::<f64>().ok().filter(|number| shaped && number.abs() <= crate::segments::values::LARGEST) {
+            Some(number) => Some(number),
+            None => {
+                let help = match text.contains(',') {
+                    true => "decimals stand behind a point: `1.5`",
+                    false => "numbers are written with digits: `10`, `-2`, `1.5`",
+                };
+                self.problem(node.span, format!("`{text}` is no number"), "a number is expected here", help);
+                None
+            }
+        }
+    }
+
+    /// `{ attribute: PATH }` as a value.
+    fn reference(&mut self, node: &Node, kind: Kind) -> Option<Operand> {
+        let help = "a value of the customer is written `{ attribute: PATH }`";
+        match node.map() {
+            Some([(key, path)]) if key.text == "attribute" => {
+                let written = self.text(path, "the path of an attribute")?;
+                let (resolved, declared) = self.attribute_path(path.span, &written)?;
+                let Some(declared) = declared else { return Some(Operand::Attribute(resolved, kind)) };
+                let found = kind_of(&declared);
+                if matches!(declared, ValueType::List(_) | ValueType::Nested(_)) || kind != Kind::Loose && kind != found {
+                    self.problem(
+                        path.span,
+                        format!("`{written}` cannot be compared here"),
+                        format!("it is of the type {declared}"),
+                        format!("{} is expected", name_of(kind)),
+                    );
+                    return None;
+                }
+                Some(Operand::Attribute(resolved, kind))
+            }
+            Some([(key, _)]) if key.text == "property" => {
+                self.later(key.span, "a value of the event at hand");
+                None
+            }
+            Some([(key, _), ..]) => {
+                let near = nearest(&key.text, ["attribute", "property"]);
+                let title = if tests_word(&key.text) {
+                    "a value is expected, not tests".to_string()
+                } else {
+                    format!("a value cannot be `{}`", key.text)
+                };
+                self.problem(key.span, title, "", near.map_or(help.to_string(), |near| format!("did you mean `{near}`?")));
+                None
+            }
+            _ => {
+                self.problem(node.span, "a value is expected", "empty", help);
+                None
+            }
+        }
+    }
+
+    /// An item of a list: a value, or tests on a row.
+    fn item(&mut self, node: &Node, item: Option<&ValueType>) -> Option<Item> {
+        let reference = node.map().is_some_and(|entries| entries.len() == 1 && entries[0].0.text == "attribute");
+        match (item, node.map()) {
+            (Some(ValueType::Nested(fields)), Some(_)) => self.properties(node, Some(fields), "a row of the list").map(Item::Row),
+            (None, Some(_)) if !reference => self.properties(node, None, "a row of the list").map(Item::Row),
+            (Some(ValueType::Nested(_)), None) => {
+                self.problem(
+                    node.span,
+                    "the rows of this list have several values",
+                    "which of them?",
+                    "write for example `has: { category: shoes }`",
+                );
+                None
+            }
+            (Some(ValueType::List(_)), _) => {
+                self.problem(node.span, "the items of this list are lists", "", "such lists can only be asked for their `size`");
+                None
+            }
+            (item, _) => match item.map_or(Kind::Loose, kind_of) {
+                Kind::Date => {
+                    self.problem(
+                        node.span,
+                        "items of a list of dates cannot be asked for",
+                        "",
+                        "declare rows: `[ { at: date } ]`, and write `has: { at: { … } }`",
+                    );
+                    None
+                }
+                kind => self.operand(node, kind).map(Item::Value),
+            },
+        }
+    }
+
+    fn size(&mut self, node: &Node) -> Option<Vec<(Comparison, f64)>> {
+        let Some(entries) = node.map() else {
+            return self.number(node).map(|number| vec![(Comparison::Is, number)]);
+        };
+        let mut keys = Keys::of(entries);
+        let tests = self.number_tests(&mut keys, Kind::Number);
+        keys.finish(self, "`size`").then_some(())?;
+        let tests = tests?;
+        if tests.is_empty() {
+            self.problem(node.span, "nothing is asked of the size", "empty", "write for example `size: { at_least: 2 }`");
+            return None;
+        }
+        Some(numbers(tests))
+    }
+
+    /// The number tests among the keys; none is fine.
+    pub(super) fn number_tests(&mut self, keys: &mut Keys<'_>, kind: Kind) -> Option<Vec<(Comparison, Operand)>> {
+        let mut tests = Vec::new();
+        let mut fine = true;
+        for later in LATER_TESTS {
+            if let Some((key, _)) = keys.take_entry(later) {
+                self.later(key.span, &format!("the test `{later}`"));
+                fine = false;
+            }
+        }
+        let words = std::iter::once(("is", Comparison::Is)).chain(NUMBER_TESTS.iter().copied());
+        for (word, comparison) in words {
+            if let Some(node) = keys.take(word) {
+                match self.operand(node, number_kind(kind, &[node])) {
+                    Some(operand) => tests.push((comparison, operand)),
+                    None => fine = false,
+                }
+            }
+        }
+        if let Some(node) = keys.take("between") {
+            match self.between(node, if kind == Kind::Loose { Kind::Loose } else { kind }) {
+                Some(read) => {
+                    for test in read {
+                        match test {
+                            Test::Compare(comparison, operand) => tests.push((comparison, operand)),
+                            _ => {
+                                self.problem(node.span, "numbers are expected", "these are dates", "");
+                                fine = false;
+                            }
+                        }
+                    }
+                }
+                None => fine = false,
+            }
+        }
+        fine.then_some(tests)
+    }
+
+    /// Property → value, list of values, or tests.
+    pub(super) fn properties(&mut self, node: &Node, fields: Option<&Fields>, of: &str) -> Option<PropertyTests> {
+        let Some(entries) = node.map().filter(|entries| !entries.is_empty()) else {
+            self.problem(
+                node.span,
+                "properties and their values are expected",
+                format!("this is {}", node.kind()),
+                "write for example `{ category: shoes, price: { more_than: 100 } }`",
+            );
+            return None;
+        };
+        let mut read = PropertyTests::default();
+        let mut fine = true;
+        for (key, value) in entries {
+            let Some((path, declared)) = self.property_path(key.span, &key.text, fields, of) else {
+                fine = false;
+                continue;
+            };
+            let tests = match &value.value {
+                Value::Map(inner) if !(inner.len() == 1 && inner[0].0.text == "attribute") => {
+                    let mut keys = Keys::of(inner);
+                    let tests = self.tests(value.span, &key.text, declared.as_ref(), &mut keys);
+                    keys.finish(self, &format!("tests of `{}`", key.text)).then_some(tests).flatten()
+                }
+                _ => {
+                    if self.fits(value.span, "is", &key.text, declared.as_ref()) {
+                        self.is(value, declared.as_ref().map_or(Kind::Loose, kind_of)).map(|test| vec![test])
+                    } else {
+                        None
+                    }
+                }
+            };
+            match tests {
+                Some(tests) => read.tests.push((path, tests)),
+                None => fine = false,
+            }
+        }
+        fine.then_some(read)
+    }
+
+    /// Cheap contradictions between the number tests of one value.
+    fn satisfiable(&mut self, span: Span, name: &str, tests: &[Test]) -> bool {
+        let (mut low, mut high) = (None::<(f64, bool)>, None::<(f64, bool)>);
+        for test in tests {
+            let Test::Compare(comparison, operand) = test else { continue };
+            let Some(size) = self.size_of(operand) else { continue };
+            match comparison {
+                Comparison::MoreThan | Comparison::AtLeast => {
+                    let open = *comparison == Comparison::MoreThan;
+                    if low.is_none_or(|(known, _)| size > known) {
+                        low = Some((size, open));
+                    }
+                }
+                Comparison::LessThan | Comparison::AtMost => {
+                    let open = *comparison == Comparison::LessThan;
+                    if high.is_none_or(|(known, _)| size < known) {
+                        high = Some((size, open));
+                    }
+                }
+                Comparison::Is => {}
+            }
+        }
+        if let (Some((low, low_open)), Some((high, high_open))) = (low, high)
+            && (low > high || low == high && (low_open || high_open))
+        {
+            self.problem(
+                span,
+                format!("nobody can satisfy this: nothing lies between the bounds of `{name}`"),
+                "the lower bound is above the upper one",
+                "",
+            );
+            return false;
+        }
+        true
+    }
+
+    fn size_of(&self, operand: &Operand) -> Option<f64> {
+        match operand {
+            Operand::Number(number) => Some(*number),
+            Operand::Money(money) => {
+                crate::segments::values::Currencies::new(self.known.currency, self.known.rates).convert(money).map(|minor| minor as f64)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Number tests whose operands are plain numbers.
+pub(super) fn numbers(tests: Vec<(Comparison, Operand)>) -> Vec<(Comparison, f64)> {
+    tests
+        .into_iter()
+        .filter_map(|(comparison, operand)| match operand {
+            Operand::Number(number) => Some((comparison, number)),
+            _ => None,
+        })
+        .collect()
+}
+
+pub(super) fn kind_of(declared: &ValueType) -> Kind {
+    match declared {
+        ValueType::Text | ValueType::Catalog(_) => Kind::Text,
+        ValueType::Number => Kind::Number,
+        ValueType::Money => Kind::Money,
+        ValueType::Boolean => Kind::Boolean,
+        ValueType::Date | ValueType::DateTime => Kind::Date,
+        ValueType::List(_) | ValueType::Nested(_) => Kind::Loose,
+    }
+}
+
+fn tests_of(declared: &ValueType) -> Vec<&'static str> {
+    let mut allowed = vec!["missing"];
+    match declared {
+        ValueType::Text | ValueType::Catalog(_) => allowed.extend(["is", "in"].iter().chain(TEXT_TESTS)),
+        ValueType::Number | ValueType::Money => {
+            allowed.extend(["is", "in", "between"]);
+            allowed.extend(NUMBER_TESTS.iter().map(|(word, _)| *word));
+        }
+        ValueType::Boolean => allowed.extend(["is", "in"]),
+        ValueType::Date | ValueType::DateTime => allowed.extend(["is", "in", "between"].iter().chain(DATE_TESTS)),
+        ValueType::List(_) => allowed.extend(LIST_TESTS),
+        ValueType::Nested(_) => {}
+    }
+    allowed
+}
+
+fn item_type(declared: Option<&ValueType>) -> Option<&ValueType> {
+    match declared {
+        Some(ValueType::List(item)) => Some(item),
+        _ => None,
+    }
+}
+
+/// For what is not declared: money when a currency is written, else numbers.
+fn number_kind(kind: Kind, nodes: &[&Node]) -> Kind {
+    match kind {
+        Kind::Loose if nodes.iter().any(|node| looks_like_money(node)) => Kind::Money,
+        Kind::Loose => Kind::Number,
+        kind => kind,
+    }
+}
+
+/// `500 UAH`: with its currency.
+pub(super) fn looks_like_money(node: &Node) -> bool {
+    node.text().is_some_and(|text| text.contains(' ') && Money::read(text, "XXX").is_ok())
+}
+
+/// A date or date expression, not in quotes.
+pub(super) fn looks_like_date(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar { text, quoted: false } if DateExpression::read(text).is_ok())
+}
+
+fn tests_word(word: &str) -> bool {
+    ALL_TESTS.contains(&word)
+}
+
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Loose => "a value",
+        Kind::Text => "a text",
+        Kind::Number => "a number",
+        Kind::Money => "money",
+        Kind::Boolean => "true or false",
+        Kind::Date => "a date",
+    }
+}
+
+fn example(name: &str, declared: Option<&ValueType>) -> String {
+    let test = match declared {
+        Some(ValueType::Number) => "at_least: 10",
+        Some(ValueType::Money) => "at_least: 500",
+        Some(ValueType::Boolean) => "is: true",
+        Some(ValueType::Date | ValueType::DateTime) => "within: 30 days",
+        Some(ValueType::List(_)) => "has: …",
+        _ => "is: …",
+    };
+    format!("`{{ attribute: {name}, {test} }}`")
+}

@@ -4,6 +4,7 @@
 
 pub mod demo;
 pub mod init;
+pub mod schedule;
 
 use crate::clock::Clock;
 use crate::config::Workspace;
@@ -81,6 +82,8 @@ impl From<Exit> for ExitCode {
 pub enum Command {
     /// Make a workspace with examples and sample people
     Init(init::Init),
+    /// When would a schedule fire
+    Schedule(schedule::Arguments),
     /// Bring the database's tables up to date
     Migrate,
 }
@@ -108,6 +111,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         Command::Init(arguments) => init::run(&global, arguments).await,
+        Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Migrate => {
             global.workspace().store(None).await?;
             eprintln!("The database is up to date");

@@ -127,6 +127,11 @@ pub enum Field {
 
 /// `(SELECT … FROM …)`: the rows of `$1`, a JSON array of objects, as a table with these columns.
 pub fn table(dialect: Dialect, fields: &[(&str, Field)]) -> String {
+    table_in(dialect, None, fields)
+}
+
+/// Like [`table`], of the array that stands in `$1` under this key.
+pub fn table_in(dialect: Dialect, key: Option<&str>, fields: &[(&str, Field)]) -> String {
     let column = |(name, field): &(&str, Field)| match (dialect, field) {
         (Dialect::Sqlite, Field::Bytes) => format!("unhex(value ->> '{name}') AS {name}"),
         (Dialect::Sqlite, Field::Json) => format!("value -> '{name}' AS {name}"),
@@ -136,7 +141,10 @@ pub fn table(dialect: Dialect, fields: &[(&str, Field)]) -> String {
     };
     let columns = fields.iter().map(column).collect::<Vec<_>>().join(", ");
     match dialect {
-        Dialect::Sqlite => format!("(SELECT {columns} FROM json_each($1))"),
+        Dialect::Sqlite => {
+            let path = key.map(|key| format!(", '$.{key}'")).unwrap_or_default();
+            format!("(SELECT {columns} FROM json_each($1{path}))")
+        }
         Dialect::Postgres => {
             let typed = |(name, field): &(&str, Field)| {
                 let kind = match field {
@@ -149,7 +157,8 @@ pub fn table(dialect: Dialect, fields: &[(&str, Field)]) -> String {
                 format!("{name} {kind}")
             };
             let types = fields.iter().map(typed).collect::<Vec<_>>().join(", ");
-            format!("(SELECT {columns} FROM jsonb_to_recordset($1::jsonb) AS given({types}))")
+            let path = key.map(|key| format!(" -> '{key}'")).unwrap_or_default();
+            format!("(SELECT {columns} FROM jsonb_to_recordset($1::jsonb{path}) AS given({types}))")
         }
     }
 }

@@ -5,6 +5,7 @@
 //! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through [`Store::write`].
 
 pub mod batch;
+pub mod conversions;
 pub mod responses;
 pub mod tallies;
 

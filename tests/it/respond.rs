@@ -3,6 +3,7 @@
 use crate::databases::{Database, databases};
 use chrono::TimeDelta;
 use posthaste::store::batch::Field;
+use posthaste::store::conversions::{self, Attributed, Converted, Measures};
 use posthaste::store::responses::{Accept, Counting, Recorded, ResponseRow, Scope, Visit, digest};
 use posthaste::store::tallies::{Bounce, Metric};
 use posthaste::store::{Store, batch, micros};
@@ -11,6 +12,7 @@ use posthaste::types::{MessageId, Response, RunId, Time, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36";
 const COUNTING: Counting = Counting { zone: chrono_tz::Europe::Kyiv, slot: 0, judge };
@@ -89,6 +91,36 @@ async fn seed(store: &Store, count: i64) {
         .map(|number| json!({ "version_id": 1, "number": number, "target": format!("https://shop.example/{number}?a=1&b=2") }))
         .collect();
     add(store, "links", &[("version_id", Long), ("number", Number), ("target", Text)], json!(links)).await;
+}
+
+/// A purchase of someone, so many seconds after the due time; gives its number.
+async fn purchase(store: &Store, id: i64, customer: i64, seconds: i64, properties: Value) -> i64 {
+    use Field::*;
+    let at = micros(accepted()) + seconds * 1_000_000;
+    let fields = [
+        ("id", Long),
+        ("customer_id", Long),
+        ("name", Text),
+        ("occurred_at", Long),
+        ("received_at", Long),
+        ("properties", Json),
+        ("source_key", Bytes),
+    ];
+    let event = json!([{ "id": id, "customer_id": customer, "name": "purchase", "occurred_at": at, "received_at": at, "properties": properties,
+                         "source_key": format!("{id:032x}") }]);
+    add(store, "events", &fields, event).await;
+    id
+}
+
+async fn measures(store: &Store) -> Measures {
+    use Field::*;
+    let fields = [("version_id", Long), ("number", Small), ("event", Text), ("value", Text), ("within", Text)];
+    let rows = json!([{ "version_id": 1, "number": 0, "event": "purchase", "value": "amount", "within": "1 hour" },
+                      { "version_id": 1, "number": 1, "event": "purchase", "within": "2 days" }]);
+    add(store, "measures", &fields, rows).await;
+    let mut measures = store.measures(chrono_tz::Europe::Kyiv, "UAH").await.unwrap();
+    measures.all[1].condition = Some(Arc::new(|properties| properties["category"] == "shoes"));
+    measures
 }
 
 fn row(message: i64, response: Response, seconds: i64) -> ResponseRow {
@@ -262,7 +294,7 @@ fn responses() -> impl Strategy<Value = Vec<ResponseRow>> {
 }
 
 #[test]
-fn shuffled_and_repeated_responses_make_the_same_tallies_as_ordered_ones() {
+fn shuffled_and_repeated_responses_count_like_a_clean_stream() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut runner =
         proptest::test_runner::TestRunner::new(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() });
@@ -291,4 +323,95 @@ fn shuffled_and_repeated_responses_make_the_same_tallies_as_ordered_ones() {
             Ok(())
         })
         .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_after_is_the_same() {
+    for Database { store, name, .. } in databases().await {
+        seed(&store, 5).await;
+        let measures = measures(&store).await;
+        // Held out, and refused before anything was drawn.
+        let mut change = store.change("prepare").await.unwrap();
+        for sql in [
+            "UPDATE messages SET state = 0, reason = 6, arm = 0 WHERE id = 4 -- $1",
+            "UPDATE messages SET state = 0, reason = 5, arm = -1 WHERE id = 5 -- $1",
+        ] {
+            change.connection().write("prepare", sql.into(), "").await.unwrap();
+        }
+        change.commit("prepare").await.unwrap();
+        let purchases = [
+            (1, 1, -1, json!({ "amount": 10 })),
+            (2, 1, 0, json!({ "amount": 19.99, "category": "shoes" })),
+            (3, 1, 3599, json!({ "amount": "5 EUR" })),
+            (4, 1, 3600, json!({ "amount": 7 })),
+            (5, 2, 60, json!({ "amount": 100 })),
+            (6, 2, 90, json!({ "amount": 0.005 })),
+            (7, 4, 100, json!({ "amount": 50 })),
+            (8, 5, 100, json!({ "amount": 50 })),
+            (9, 3, 7200, json!({ "amount": 50, "category": "shoes" })),
+            (10, 3, 7300, json!({ "amount": 50, "category": "hats" })),
+        ];
+        let mut events = Vec::new();
+        for (id, customer, seconds, properties) in purchases {
+            events.push(purchase(&store, id, customer, seconds, properties).await);
+        }
+        store.rebuild_conversions(RunId(1), &measures).await.unwrap();
+        let planned_after = store.conversions(&[RunId(1)], None).await.unwrap();
+        let mut change = store.change("prepare").await.unwrap();
+        change.connection().write("prepare", "DELETE FROM conversions -- $1".into(), "").await.unwrap();
+        change.commit("prepare").await.unwrap();
+        for part in events.chunks(3) {
+            let mut change = store.change("ingest").await.unwrap();
+            conversions::keep(&mut change.connection(), part, &measures).await.unwrap();
+            change.commit("ingest").await.unwrap();
+        }
+        assert_eq!(store.conversions(&[RunId(1)], None).await.unwrap(), planned_after, "{name}");
+        let converted = |measure, arm, currency: &str, customers, events, value: i64, squares| Converted {
+            run_id: 1,
+            measure,
+            arm,
+            currency: currency.into(),
+            customers,
+            events,
+            value,
+            squares,
+        };
+        let expected = [
+            converted(0, 0, "UAH", 2, 3, 15001, 5000.0 * 5000.0 + 10001.0 * 10001.0),
+            converted(0, 1, "EUR", 1, 1, 500, 250_000.0),
+            converted(0, 1, "UAH", 1, 1, 1999, 1999.0 * 1999.0),
+            converted(1, 1, "", 2, 2, 0, 0.0),
+        ];
+        assert_eq!(planned_after, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_attributed_to_the_last_human_click_within_the_window_or_to_nothing() {
+    for Database { store, name, .. } in databases().await {
+        seed(&store, 3).await;
+        let measures = measures(&store).await;
+        let clicks = [
+            hit(1, Response::Opened, 0, 90),
+            hit(1, Response::Clicked, 1, 100),
+            hit(1, Response::Clicked, 2, 200),
+            hit(2, Response::Opened, 0, 90),
+            hit(2, Response::Clicked, 1, 100),
+            hit(3, Response::Clicked, 1, 2),
+        ];
+        store.record_responses(&clicks, &COUNTING).await.unwrap();
+        purchase(&store, 101, 1, 150, json!({ "amount": 10 })).await;
+        purchase(&store, 102, 1, 200 + 3599, json!({ "amount": 5 })).await;
+        purchase(&store, 103, 1, 200 + 3600, json!({ "amount": 3 })).await;
+        purchase(&store, 104, 2, 99, json!({ "amount": 1 })).await;
+        purchase(&store, 105, 3, 60, json!({ "amount": 1 })).await;
+        let found = store.attributed(&[RunId(1)], &measures, None).await.unwrap();
+        assert_eq!(
+            found,
+            [Attributed { run: RunId(1), measure: 0, arm: 1, currency: "UAH".into(), conversions: 2, value: 1500 }],
+            "{name}"
+        );
+        let earlier = store.attributed(&[RunId(1)], &measures, Some(accepted() + TimeDelta::seconds(151))).await.unwrap();
+        assert_eq!(earlier.first().map(|found| (found.conversions, found.value)), Some((1, 1000)), "{name}");
+    }
 }

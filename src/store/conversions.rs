@@ -1,0 +1,398 @@
+//! Who converted: everyone drawn in a run, held-out people too, by intention to treat (design.md §7).
+//!
+//! An event counts for a measure when it happened in [due, due + within) of the person's first message or refusal in the run. It is counted at
+//! ingest, in the event's transaction ([`keep`]); what was there before the run was planned is counted by [`Store::rebuild_conversions`]. Both
+//! add up, so that events imported before and after sending give the same result.
+//! *Attributed* is another figure and is kept nowhere: [`Store::attributed`] finds it from clicks and events when it is asked.
+
+use super::batch::{Connection, Field, table, table_in};
+use super::responses::json;
+use super::{Doing, Error, Store, from_micros};
+use crate::literals::{Duration, Money, Unit, decimal, minor_digits};
+use crate::types::{RunId, Time, Verdict, VersionId};
+use chrono_tz::Tz;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Whether an event with these properties counts.
+pub type Qualifies = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// What an applied version measures.
+#[derive(Clone)]
+pub struct Measure {
+    pub version: VersionId,
+    /// 0 is the goal.
+    pub number: i16,
+    pub event: String,
+    /// The property with the money; a path with dots.
+    pub value: Option<String>,
+    pub within: Duration,
+    /// The goal's `where`.
+    pub condition: Option<Qualifies>,
+}
+
+impl std::fmt::Debug for Measure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "measure {} of {}: {} within {:?}", self.number, self.version, self.event, self.within)
+    }
+}
+
+/// The measures of all applied versions, and how their windows and values are read.
+#[derive(Debug, Clone)]
+pub struct Measures {
+    pub all: Vec<Measure>,
+    /// The workspace's: a window of days keeps its wall clock.
+    pub zone: Tz,
+    /// The workspace's: of money that names none.
+    pub currency: String,
+}
+
+impl Measures {
+    /// As the JSON rows that the statements read.
+    fn rows(&self) -> Vec<Value> {
+        let row = |measure: &Measure| {
+            let reads = measure.value.is_some() || measure.condition.is_some();
+            json!({ "version": measure.version.0, "number": measure.number, "event": measure.event,
+                    "longest": longest(measure.within), "reads": i16::from(reads) })
+        };
+        self.all.iter().map(row).collect()
+    }
+}
+
+const MEASURES: [(&str, Field); 5] =
+    [("version", Field::Long), ("number", Field::Small), ("event", Field::Text), ("longest", Field::Long), ("reads", Field::Small)];
+
+/// Microseconds that a duration never exceeds, whatever the clocks do.
+fn longest(duration: Duration) -> i64 {
+    let seconds = match duration.unit {
+        Unit::Second => 1,
+        Unit::Minute => 60,
+        Unit::Hour => 3600,
+        Unit::Day => 86_400,
+        Unit::Week => 7 * 86_400,
+        Unit::Month => 31 * 86_400,
+        Unit::Year => 366 * 86_400,
+    };
+    (i64::from(duration.count) * seconds + 2 * 86_400).saturating_mul(1_000_000)
+}
+
+/// People of an arm who converted, and what it was worth.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Converted {
+    pub run_id: i64,
+    pub measure: i16,
+    pub arm: i16,
+    /// '' for those without a value.
+    pub currency: String,
+    /// People; one who has values in two currencies stands under both.
+    pub customers: i64,
+    pub events: i64,
+    /// Minor units.
+    pub value: i64,
+    /// Sum of the squares of each person's value, for intervals.
+    pub squares: f64,
+}
+
+/// Conversions after a click.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attributed {
+    pub run: RunId,
+    pub measure: i16,
+    pub arm: i16,
+    pub currency: String,
+    pub conversions: i64,
+    /// Minor units.
+    pub value: i64,
+}
+
+/// An event that may count for a run.
+#[derive(Debug, sqlx::FromRow)]
+struct Candidate {
+    event: i64,
+    customer: i64,
+    at: i64,
+    properties: Option<String>,
+    value: Option<i64>,
+    currency: Option<String>,
+    run: i64,
+    version: i64,
+    measure: i16,
+    arm: i16,
+    due: i64,
+}
+
+/// The lock that keeps [`keep`] (shared) and a rebuild (alone) apart on PostgreSQL.
+const LOCK: i64 = 0x706f_7374_636f_6e76;
+
+/// Counts events that the same transaction has just recorded. `events` are their numbers, each given once and for the first time.
+pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Measures) -> Result<(), Error> {
+    if events.is_empty() || measures.all.is_empty() {
+        return Ok(());
+    }
+    lock(connection, "pg_advisory_xact_lock_shared").await?;
+    let dialect = connection.dialect();
+    let sql = format!(
+        "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+                e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, m.due_at AS due
+         FROM {events} AS given JOIN events e ON e.id = given.id
+         JOIN messages m ON m.customer_id = e.customer_id AND m.step = 0 AND m.arm >= 0
+         JOIN runs r ON r.id = m.run_id AND r.is_test = 0
+         JOIN {measures} AS ms ON ms.version = r.version_id AND ms.event = e.name
+         WHERE e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest",
+        properties = connection.pick("e.properties", "e.properties::text"),
+        events = table_in(dialect, Some("events"), &[("id", Field::Long)]),
+        measures = table_in(dialect, Some("measures"), &MEASURES),
+    );
+    let ids: Vec<Value> = events.iter().map(|id| json!({ "id": id })).collect();
+    let input = json(&json!({ "events": ids, "measures": measures.rows() }))?;
+    let candidates: Vec<Candidate> = connection.read("find who converted", sql, &input).await?;
+    add(connection, &candidates, measures).await
+}
+
+impl Store {
+    /// The measures of all applied versions, as stored. Conditions stand in the versions' files and are not filled in here.
+    pub async fn measures(&self, zone: Tz, currency: &str) -> Result<Measures, Error> {
+        let doing = "read the measures";
+        let sql = "SELECT version_id, number, event, value, within FROM measures ORDER BY version_id, number";
+        let rows: Vec<(i64, i16, String, Option<String>, String)> =
+            crate::on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing(doing)?;
+        let measure = |(version, number, event, value, within): (i64, i16, String, Option<String>, String)| {
+            let within = Duration::read(&within).map_err(|what| Error::Unexpected { doing, what })?;
+            Ok(Measure { version: VersionId(version), number, event, value, within, condition: None })
+        };
+        Ok(Measures { all: rows.into_iter().map(measure).collect::<Result<_, Error>>()?, zone, currency: currency.to_string() })
+    }
+
+    /// Counts the conversions of a run anew from all events: when it has been planned, and when measures or windows were in doubt. In slices of
+    /// two thousand people, each in a transaction of its own that is right by itself.
+    pub async fn rebuild_conversions(&self, run: RunId, measures: &Measures) -> Result<(), Error> {
+        let doing = "rebuild the conversions";
+        let mut last = 0;
+        loop {
+            let mut change = self.change(doing).await?;
+            let end = rebuild_slice(&mut change.connection(), run, last, measures).await?;
+            change.commit(doing).await?;
+            match end {
+                Some(end) => last = end,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Who converted in these runs, by measure, arm and currency; only people whose first event was before `until`.
+    pub async fn conversions(&self, runs: &[RunId], until: Option<Time>) -> Result<Vec<Converted>, Error> {
+        let until = until.map_or(i64::MAX, super::micros);
+        let rows: Vec<Value> = runs.iter().map(|run| json!({ "run": run.0, "until": until })).collect();
+        let sql = format!(
+            "SELECT v.run_id, v.measure, v.arm, v.currency, COUNT(*) AS customers, CAST(SUM(v.events) AS BIGINT) AS events,
+                    CAST(SUM(v.value) AS BIGINT) AS value, SUM(CAST(v.value AS DOUBLE PRECISION) * v.value) AS squares
+             FROM {given} AS given JOIN conversions v ON v.run_id = given.run AND v.first_at < given.until
+             GROUP BY v.run_id, v.measure, v.arm, v.currency ORDER BY v.run_id, v.measure, v.arm, v.currency",
+            given = table(self.dialect(), &[("run", Field::Long), ("until", Field::Long)])
+        );
+        self.read_batch("read the conversions", sql, &json(&rows)?).await
+    }
+
+    /// Events before `until` that followed a human click in these runs within the measure's window, where that click was the customer's last one
+    /// (in any campaign) before the event. An event credits one message at most.
+    pub async fn attributed(&self, runs: &[RunId], measures: &Measures, until: Option<Time>) -> Result<Vec<Attributed>, Error> {
+        let until = until.map_or(i64::MAX, super::micros);
+        let input = json!({ "runs": runs.iter().map(|run| json!({ "run": run.0, "until": until })).collect::<Vec<_>>(), "measures": measures.rows() });
+        let dialect = self.dialect();
+        let human = |event: &str| format!("{event}.name = 'message.clicked' AND {event}.verdict <> {}", Verdict::Machine.code());
+        // The last click before the event: the latest, then of the message with the higher number.
+        let sql = format!(
+            "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+                    e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, MAX(k.occurred_at) AS due
+             FROM {runs} AS given JOIN runs r ON r.id = given.run AND r.is_test = 0 JOIN messages m ON m.run_id = r.id
+             JOIN events k ON k.message_id = m.id AND {clicked}
+             JOIN {measures} AS ms ON ms.version = r.version_id
+             JOIN events e ON e.name = ms.event AND e.customer_id = k.customer_id AND e.occurred_at >= k.occurred_at
+                          AND e.occurred_at < k.occurred_at + ms.longest AND e.occurred_at < given.until
+             WHERE NOT EXISTS (SELECT 1 FROM events o WHERE o.customer_id = k.customer_id AND {other} AND o.occurred_at <= e.occurred_at
+                               AND (o.occurred_at > k.occurred_at OR (o.occurred_at = k.occurred_at AND o.message_id > k.message_id)))
+             GROUP BY e.id, r.id, r.version_id, ms.number, ms.reads, m.arm",
+            properties = self.pick("e.properties", "e.properties::text"),
+            runs = table_in(dialect, Some("runs"), &[("run", Field::Long), ("until", Field::Long)]),
+            measures = table_in(dialect, Some("measures"), &MEASURES),
+            clicked = human("k"),
+            other = human("o"),
+        );
+        let candidates: Vec<Candidate> = self.read_batch("find attributed conversions", sql, &json(&input)?).await?;
+        let mut sums: BTreeMap<(i64, i16, i16, String), (i64, i64)> = BTreeMap::new();
+        for counted in counted(&candidates, measures) {
+            let key = (counted.candidate.run, counted.candidate.measure, counted.candidate.arm, counted.currency);
+            let sum = sums.entry(key).or_default();
+            *sum = (sum.0 + 1, sum.1.saturating_add(counted.value));
+        }
+        let attributed = |((run, measure, arm, currency), (conversions, value))| Attributed {
+            run: RunId(run),
+            measure,
+            arm,
+            currency,
+            conversions,
+            value,
+        };
+        Ok(sums.into_iter().map(attributed).collect())
+    }
+}
+
+async fn lock(connection: &mut Connection<'_>, kind: &str) -> Result<(), Error> {
+    if let Connection::Postgres(_) = connection {
+        connection.write("wait for a rebuild of conversions", format!("SELECT {kind}(CAST($1 AS BIGINT))"), &LOCK.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Counts the people of a run from the message after `last`; gives the last message it looked at, or `None` at the end.
+async fn rebuild_slice(connection: &mut Connection<'_>, run: RunId, last: i64, measures: &Measures) -> Result<Option<i64>, Error> {
+    let doing = "rebuild the conversions";
+    lock(connection, "pg_advisory_xact_lock").await?;
+    let dialect = connection.dialect();
+    let from = table_in(dialect, Some("from"), &[("run", Field::Long), ("last", Field::Long)]);
+    let slice = format!(
+        "(SELECT m.id, m.customer_id, m.run_id FROM {from} AS given JOIN messages m ON m.run_id = given.run AND m.id > given.last
+          WHERE m.step = 0 AND m.arm >= 0 ORDER BY m.id LIMIT 2000)"
+    );
+    let input = json(&json!({ "from": [{ "run": run.0, "last": last }], "measures": measures.rows() }))?;
+    let ends: Vec<(Option<i64>,)> = connection.read(doing, format!("SELECT MAX(id) FROM {slice} AS m"), &input).await?;
+    let Some(end) = ends.first().and_then(|end| end.0) else { return Ok(None) };
+    let sql = format!(
+        "DELETE FROM conversions WHERE run_id IN (SELECT run FROM {from} AS given) AND customer_id IN (SELECT customer_id FROM {slice} AS m)"
+    );
+    connection.write(doing, sql, &input).await?;
+    let sql = format!(
+        "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+                e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, m.due_at AS due
+         FROM (SELECT DISTINCT run_id, customer_id FROM {slice} AS m) AS person JOIN runs r ON r.id = person.run_id AND r.is_test = 0
+         JOIN messages m ON m.run_id = person.run_id AND m.customer_id = person.customer_id AND m.step = 0 AND m.arm >= 0
+         JOIN {measures} AS ms ON ms.version = r.version_id
+         JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest",
+        properties = connection.pick("e.properties", "e.properties::text"),
+        measures = table_in(dialect, Some("measures"), &MEASURES),
+    );
+    let candidates: Vec<Candidate> = connection.read(doing, sql, &input).await?;
+    add(connection, &candidates, measures).await?;
+    Ok(Some(end))
+}
+
+/// A candidate that counts, and its worth.
+struct Counted<'a> {
+    candidate: &'a Candidate,
+    value: i64,
+    currency: String,
+}
+
+/// The candidates inside their windows that qualify, each event once a run and measure.
+fn counted<'a>(candidates: &'a [Candidate], measures: &Measures) -> Vec<Counted<'a>> {
+    let index: HashMap<(i64, i16), &Measure> = measures.all.iter().map(|measure| ((measure.version.0, measure.number), measure)).collect();
+    let mut ends: HashMap<(i64, i64, i16), i64> = HashMap::new();
+    let mut seen: HashSet<(i64, i64, i16)> = HashSet::new();
+    let mut counted = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let Some(measure) = index.get(&(candidate.version, candidate.measure)) else { continue };
+        let end = *ends
+            .entry((candidate.due, candidate.version, candidate.measure))
+            .or_insert_with(|| super::micros(measure.within.added(from_micros(candidate.due), measures.zone)));
+        if candidate.at >= end {
+            continue;
+        }
+        let properties = candidate.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or(Value::Null);
+        if measure.condition.as_ref().is_some_and(|qualifies| !qualifies(&properties))
+            || !seen.insert((candidate.event, candidate.run, candidate.measure))
+        {
+            continue;
+        }
+        let (value, currency) = match &measure.value {
+            Some(path) => worth(candidate, &properties, path, &measures.currency),
+            None => (0, String::new()),
+        };
+        counted.push(Counted { candidate, value, currency });
+    }
+    counted
+}
+
+/// Minor units and currency of a property: a number in the event's currency (else the workspace's), or written with its own, `300 UAH`.
+/// What is no money counts as an event without a value.
+fn worth(candidate: &Candidate, properties: &Value, path: &str, workspace: &str) -> (i64, String) {
+    let found = path.split('.').try_fold(properties, |value, name| value.get(name));
+    let currency = properties.get("currency").and_then(Value::as_str).filter(|code| minor_digits(code).is_some());
+    let currency = candidate.currency.as_deref().or(currency).unwrap_or(workspace);
+    let money = match found {
+        Some(Value::Number(number)) => {
+            let digits = minor_digits(currency).unwrap_or(2);
+            decimal(&number.to_string(), digits)
+                .ok()
+                .or_else(|| number.as_f64().and_then(|number| rounded(number, digits)))
+                .map(|minor| (minor, currency.to_string()))
+        }
+        Some(Value::String(text)) => Money::read(text, currency).ok().map(|money| (money.minor, money.currency)),
+        _ => None,
+    };
+    money.or_else(|| Some((candidate.value?, candidate.currency.clone()?))).unwrap_or((0, String::new()))
+}
+
+/// Major units as written with more decimals than the currency has, rounded to minor units.
+fn rounded(number: f64, digits: u32) -> Option<i64> {
+    let minor = (number * 10f64.powi(digits as i32)).round();
+    (minor.abs() < 9e15).then_some(minor as i64)
+}
+
+async fn add(connection: &mut Connection<'_>, candidates: &[Candidate], measures: &Measures) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Row {
+        run: i64,
+        measure: i16,
+        customer: i64,
+        currency: String,
+        arm: i16,
+        first_at: i64,
+        events: i32,
+        value: i64,
+    }
+    let mut rows: BTreeMap<(i64, i16, i64, String), Row> = BTreeMap::new();
+    for Counted { candidate, value, currency } in counted(candidates, measures) {
+        let Candidate { run, measure, customer, arm, at, .. } = *candidate;
+        let row = rows.entry((run, measure, customer, currency.clone())).or_insert(Row {
+            run,
+            measure,
+            customer,
+            currency,
+            arm,
+            first_at: at,
+            events: 0,
+            value: 0,
+        });
+        row.first_at = row.first_at.min(at);
+        row.events += 1;
+        row.value = row.value.saturating_add(value);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let given = table(
+        connection.dialect(),
+        &[
+            ("run", Field::Long),
+            ("measure", Field::Small),
+            ("customer", Field::Long),
+            ("currency", Field::Text),
+            ("arm", Field::Small),
+            ("first_at", Field::Long),
+            ("events", Field::Number),
+            ("value", Field::Long),
+        ],
+    );
+    let sql = format!(
+        "INSERT INTO conversions (run_id, measure, customer_id, currency, arm, first_at, events, value)
+         SELECT run, measure, customer, currency, arm, first_at, events, value FROM {given} AS given WHERE true
+         ORDER BY run, measure, customer, currency
+         ON CONFLICT (run_id, measure, customer_id, currency) DO UPDATE SET events = conversions.events + excluded.events,
+             value = conversions.value + excluded.value, first_at = {least}(conversions.first_at, excluded.first_at)",
+        least = connection.pick("MIN", "LEAST")
+    );
+    connection.write("record conversions", sql, &json(&rows.into_values().collect::<Vec<_>>())?).await?;
+    Ok(())
+}

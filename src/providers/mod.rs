@@ -3,9 +3,17 @@
 //! A provider turns one [`Outgoing`] into one [`Outcome`] and keeps nothing. Whether it may be asked (rate, retry, ledger) is
 //! `dispatch`'s business: the hand-over mark is durable **before** [`Provider::send`] is called.
 
+pub mod choice;
+pub mod email;
+pub mod settings;
+pub mod sms;
+
+use crate::campaigns::model::ProviderSettings;
 use crate::types::{Channel, MessageId};
+use settings::{Error, Keys, Resolve};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One message, ready to leave.
@@ -60,4 +68,42 @@ pub trait Provider: Send + Sync {
     /// How many sends may be under way at once (SMTP: connections).
     fn width(&self) -> usize;
     fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a>;
+}
+
+/// Where the built-in catcher listens unless it is told otherwise; also what a provider of kind `catcher` looks for.
+pub const CATCHER_SMTP: &str = "127.0.0.1:2525";
+pub const CATCHER_HTTP: &str = "127.0.0.1:8025";
+
+/// Opens the provider `name` as posthaste.yaml describes it. Nothing is sent yet and no connection made: a relay that is away shows
+/// when the first message leaves. `resolve` replaces `${NAME}`.
+pub fn open(name: &str, settings: &ProviderSettings, resolve: Resolve<'_>) -> Result<Arc<dyn Provider>, Error> {
+    let keys = Keys::new(name, &settings.settings, resolve);
+    let provider: Arc<dyn Provider> = match (settings.kind.as_str(), settings.channel) {
+        ("smtp", Channel::Email) => Arc::new(email::smtp::Smtp::new(name, email::smtp::Settings::read(&keys)?)),
+        ("catcher", Channel::Email) => {
+            let address = keys.text("address")?.unwrap_or_else(|| CATCHER_SMTP.to_string());
+            let (host, port) = address
+                .rsplit_once(':')
+                .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+                .ok_or_else(|| keys.wrong("address", "must be HOST:PORT, where the catcher takes mail"))?;
+            let connections = keys.number("connections", 10, 1, 1000)? as usize;
+            let plain = email::smtp::Settings { connections, ..email::smtp::Settings::plain(host.trim_matches(['[', ']']), port) };
+            Arc::new(email::smtp::Smtp::new(name, plain))
+        }
+        ("twilio", Channel::Sms) => Arc::new(sms::twilio::Twilio::new(name, sms::twilio::Settings::read(&keys)?)?),
+        ("http", Channel::Sms) => Arc::new(sms::http::Http::new(name, sms::http::Settings::read(&keys)?)?),
+        ("catcher", Channel::Sms) => {
+            let address = keys.text("address")?.unwrap_or_else(|| CATCHER_HTTP.to_string());
+            Arc::new(sms::twilio::Twilio::new(name, sms::twilio::Settings::catcher(&address))?)
+        }
+        (kind @ ("smtp" | "twilio" | "http" | "catcher"), channel) => {
+            return Err(Error::Other { provider: name.to_string(), why: format!("kind `{kind}` cannot send {channel}") });
+        }
+        (kind, _) => {
+            let why = format!("kind `{kind}` is not built yet; smtp, twilio, http and catcher are");
+            return Err(Error::Other { provider: name.to_string(), why });
+        }
+    };
+    keys.done()?;
+    Ok(provider)
 }

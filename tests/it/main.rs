@@ -1,5 +1,6 @@
 //! Stories at the level of the user, one file a stage; store stories run on SQLite and on PostgreSQL.
 
 mod databases;
+mod deliver;
 mod order;
 mod respond;

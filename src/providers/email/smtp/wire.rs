@@ -1,0 +1,209 @@
+//! The stream under a connection: TCP without Nagle's delay, plain or in TLS.
+//!
+//! STARTTLS is spoken here, before lettre sees the stream: whatever a server sends between its answer and the TLS handshake would be
+//! read as if it had come protected (the fault behind CVE-2011-0411), so it is refused.
+
+use super::settings::{Security, Settings};
+use crate::providers::Outcome;
+use crate::providers::email::reply::classify;
+use lettre::transport::smtp::client::AsyncTokioStream;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::{self, ClientConfig, pki_types::ServerName};
+
+/// Bytes to and from a server, after TLS where there is TLS.
+#[derive(Debug)]
+pub struct Wire {
+    /// Read before the stream: stands for the greeting, which STARTTLS has used up already.
+    greeting: &'static [u8],
+    stream: Stream,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("cannot reach {host}:{port}")]
+    Network { host: String, port: u16, source: io::Error },
+    #[error("{0}")]
+    Broken(String),
+    #[error("{code} {text}")]
+    Said { code: u16, text: String },
+}
+
+impl Failed {
+    /// Nothing left: the relay is asked again, unless it will never take us as we are set up.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Failed::Network { ref source, .. } => Outcome::Later { after: None, throttled: false, reply: format!("{self}: {source}") },
+            Failed::Broken(reply) => Outcome::Broken { reply },
+            Failed::Said { code, text } => match classify(code, &text).outcome(code, format!("{code} {text}")) {
+                // What is refused before any message was named is about us, not about a person.
+                Outcome::Refused { reply, .. } => Outcome::Broken { reply },
+                other => other,
+            },
+        }
+    }
+}
+
+impl Wire {
+    /// Connects and does TLS as the settings say. The caller bounds the time.
+    pub async fn open(settings: &Settings) -> Result<Wire, Failed> {
+        let network = |source: io::Error| Failed::Network { host: settings.host.clone(), port: settings.port, source };
+        let mut tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await.map_err(network)?;
+        tcp.set_nodelay(true).map_err(network)?;
+        Ok(match settings.security {
+            Security::None => Wire { greeting: b"", stream: Stream::Plain(tcp) },
+            Security::Tls => Wire { greeting: b"", stream: protect(settings, tcp).await? },
+            Security::StartTls => {
+                start_tls(settings, &mut tcp).await?;
+                Wire { greeting: b"220 protected\r\n", stream: protect(settings, tcp).await? }
+            }
+        })
+    }
+}
+
+async fn protect(settings: &Settings, tcp: TcpStream) -> Result<Stream, Failed> {
+    let broken = |why: String| Failed::Broken(format!("TLS with {} cannot begin: {why}", settings.host));
+    let name = ServerName::try_from(settings.host.clone()).map_err(|_| broken("the host is no valid name".to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| broken(error.to_string()))?;
+    let config = match &settings.roots {
+        Some(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
+        None => {
+            let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| broken(error.to_string()))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+        }
+    };
+    match TlsConnector::from(Arc::new(config)).connect(name, tcp).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        // A certificate that is not trusted will not be in a minute either: a person must look.
+        Err(error) if error.get_ref().is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) => {
+            Err(broken(error.to_string()))
+        }
+        Err(source) => Err(Failed::Network { host: settings.host.clone(), port: settings.port, source }),
+    }
+}
+
+async fn start_tls(settings: &Settings, tcp: &mut TcpStream) -> Result<(), Failed> {
+    let network = |source: io::Error| Failed::Network { host: settings.host.clone(), port: settings.port, source };
+    let mut buffer = Vec::new();
+    reply(tcp, &mut buffer).await.map_err(network)?.expect_2xx()?;
+    tcp.write_all(format!("EHLO {}\r\n", settings.hello).as_bytes()).await.map_err(network)?;
+    let hello = reply(tcp, &mut buffer).await.map_err(network)?;
+    let offered = hello.text.to_ascii_uppercase().split_whitespace().any(|word| word == "STARTTLS");
+    hello.expect_2xx()?;
+    if !offered {
+        let why = "does not offer STARTTLS; write `security: tls` where it listens with TLS, or `security: none` in a private network";
+        return Err(Failed::Broken(format!("{} {why}", settings.host)));
+    }
+    tcp.write_all(b"STARTTLS\r\n").await.map_err(network)?;
+    reply(tcp, &mut buffer).await.map_err(network)?.expect_2xx()?;
+    match buffer.is_empty() {
+        true => Ok(()),
+        false => Err(Failed::Broken(format!(
+            "{} sent something unprotected after its answer to STARTTLS: somebody may be in between",
+            settings.host
+        ))),
+    }
+}
+
+struct Reply {
+    code: u16,
+    text: String,
+}
+
+impl Reply {
+    fn expect_2xx(self) -> Result<(), Failed> {
+        match self.code {
+            200..=299 => Ok(()),
+            code => Err(Failed::Said { code, text: self.text }),
+        }
+    }
+}
+
+/// One reply, which may have several lines; what was read beyond it stays in `buffer`.
+async fn reply(tcp: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Reply> {
+    let mut text = String::new();
+    loop {
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end();
+            let code: u16 =
+                line.get(..3).and_then(|code| code.parse().ok()).ok_or_else(|| io::Error::other("the server does not speak SMTP"))?;
+            text.push_str(line.get(4..).unwrap_or(""));
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Ok(Reply { code, text });
+            }
+            text.push(' ');
+        }
+        if buffer.len() + text.len() > 65536 {
+            return Err(io::Error::other("the server's reply does not end"));
+        }
+        let mut chunk = [0; 2048];
+        match tcp.read(&mut chunk).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => buffer.extend_from_slice(&chunk[..length]),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.greeting.is_empty() {
+            let (now, later) = self.greeting.split_at(self.greeting.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            self.greeting = later;
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl AsyncTokioStream for Wire {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.stream {
+            Stream::Plain(stream) => stream.peer_addr(),
+            Stream::Tls(stream) => stream.get_ref().0.peer_addr(),
+        }
+    }
+}

@@ -1,14 +1,32 @@
 //! The definition files: posthaste.yaml, campaigns, segments; read with positions, checked against all they name.
+//!
+//! [`read`] takes the files of a folder or of an applied version, and gives either [`Definitions`] in which every name exists and
+//! every unit is read, or all problems of all files. The keys stand in field tables ([`tables`]), from which [`schemas`] come too.
 
+mod arms;
+mod audience;
+mod campaign;
+mod context;
+mod fields;
+mod mapping;
+mod message;
 pub mod model;
-pub use model::*;
+mod names;
+mod part;
+mod read;
+mod rows;
+mod scalars;
+mod schedule;
+mod schema;
+mod segment;
+mod shapes;
+mod tables;
+mod tests;
+mod variables;
+mod words_of_messages;
+mod workspace;
 
-#[derive(Debug)]
-pub struct Definitions {
-    pub workspace: Workspace,
-    pub segments: std::collections::BTreeMap<String, Segment>,
-    pub campaigns: std::collections::BTreeMap<String, Campaign>,
-}
-pub fn read(_: &crate::diagnostics::Files) -> (Option<Definitions>, crate::diagnostics::Problems) {
-    unimplemented!()
-}
+pub use mapping::Mapping;
+pub use model::*;
+pub use read::{Definitions, read};
+pub use schema::schemas;

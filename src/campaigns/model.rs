@@ -3,6 +3,7 @@
 //! The shapes follow files.md §2–3. What is read but not built yet never gets this far: it is a problem of the file.
 
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
+pub use crate::segments::Catalog;
 use crate::segments::Condition;
 use crate::types::{Channel, Class, ConsentState, Time};
 use chrono::{NaiveDate, NaiveDateTime};
@@ -37,6 +38,7 @@ pub struct Workspace {
     pub providers: BTreeMap<String, ProviderSettings>,
     pub policy: Policy,
     pub categories: BTreeSet<String>,
+    pub retention: Retention,
 }
 
 impl Workspace {
@@ -57,7 +59,14 @@ impl Workspace {
     }
 }
 
-pub use crate::segments::Catalog;
+/// How long history is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// `None`: for ever.
+    pub events: Option<Duration>,
+    /// Snapshots of what messages said.
+    pub content: Duration,
+}
 
 #[derive(Debug, Clone)]
 pub struct Topic {
@@ -343,6 +352,8 @@ pub struct Test {
     /// Rows as an import would give them: column → value (JSON); nested `consent` and `suppressed` kept.
     pub people: Vec<serde_json::Map<String, serde_json::Value>>,
     pub events: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Catalog → rows.
+    pub catalogs: BTreeMap<String, Vec<serde_json::Map<String, serde_json::Value>>>,
     /// External id → arm.
     pub arms: BTreeMap<String, String>,
     pub expect: Expect,
@@ -388,3 +399,25 @@ pub struct Segment {
 
 /// Dates of a blackout or holiday list.
 pub type Dates = BTreeSet<NaiveDate>;
+
+impl Campaign {
+    /// The message, those of the variants, and what is sent otherwise.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        let variants = match &self.arms {
+            Arms::Variants(variants) => variants.as_slice(),
+            Arms::Single | Arms::FromAttribute(_) => &[],
+        };
+        let all = std::iter::once(&self.message).chain(variants.iter().map(|variant| &variant.message));
+        all.flat_map(|message| std::iter::once(message).chain(message.otherwise.as_deref()))
+    }
+}
+
+impl Message {
+    /// The name of its template; `None` when its words stand in place.
+    pub fn template(&self) -> Option<&str> {
+        match &self.body {
+            MessageBody::Template(name) => Some(name),
+            MessageBody::Text(_) => None,
+        }
+    }
+}

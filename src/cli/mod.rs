@@ -2,9 +2,11 @@
 //!
 //! Exit codes (design.md §4) are [`Exit`]; a command returns one, or an error that is printed with its causes.
 
+pub mod check;
 pub mod demo;
 pub mod init;
 pub mod schedule;
+pub mod schema;
 
 use crate::clock::Clock;
 use crate::config::Workspace;
@@ -82,6 +84,10 @@ impl From<Exit> for ExitCode {
 pub enum Command {
     /// Make a workspace with examples and sample people
     Init(init::Init),
+    /// Find every problem of every file
+    Check(check::Check),
+    /// Write JSON Schemas of the files, for editors
+    Schema(schema::Schema),
     /// When would a schedule fire
     Schedule(schedule::Arguments),
     /// Bring the database's tables up to date
@@ -111,6 +117,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         Command::Init(arguments) => init::run(&global, arguments).await,
+        Command::Check(arguments) => check::run(&global, arguments).await,
+        Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Migrate => {
             global.workspace().store(None).await?;

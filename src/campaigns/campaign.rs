@@ -1,0 +1,113 @@
+//! campaigns/KEY.yaml: from the tree to a [`Campaign`].
+
+use super::context::Context;
+use super::fields::quoted;
+use super::message::{self, Campaigning};
+use super::model::*;
+use super::part::Part;
+use super::tables::campaign::CAMPAIGN;
+use super::{arms, audience, schedule, tests};
+use crate::literals::Duration;
+use crate::segments;
+use crate::types::Class;
+use crate::yaml::Node;
+use std::collections::BTreeSet;
+
+/// Checks and reads one campaign; `None` when it has problems. `key` is the file's name.
+pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaign> {
+    let part = Part { file: context.file, node };
+    let whole = context.checker().table(node, &CAMPAIGN, part.start());
+    let class = part.text("class").and_then(Class::from_word)?;
+    let topic = part.text("topic");
+    must_be_said(context, part, class);
+    let goal = part.inner("goal").map(|goal| measure(context, goal, 0));
+    let measures: Vec<Option<Measure>> =
+        (1..).zip(part.items("measures")).map(|(number, node)| measure(context, Part { file: part.file, node }, number)).collect();
+    let schedule = part.inner("schedule").and_then(|inner| schedule::read(context, inner));
+    let audience = audience::read(context, part, class);
+    let campaigning = Campaigning { class, topic };
+    let message = part.inner("message").and_then(|inner| message::read(context, inner, campaigning));
+    let arms = arms::read(context, part, campaigning);
+    let tests = tests::read(context, part, &tests::arm_names(part));
+    let (schedule, audience, message, arms, tests) = (schedule?, audience?, message?, arms?, tests?);
+    if !whole {
+        return None;
+    }
+    let mut reaches = BTreeSet::from([super::workspace::FILE.to_string(), part.file.to_string()]);
+    reaches.extend(tests::files(part));
+    Some(Campaign {
+        key: key.to_string(),
+        title: part.words("title")?,
+        owner: part.owned("owner")?,
+        class,
+        topic: part.owned("topic"),
+        category: part.owned("category"),
+        task: part.owned("task"),
+        goal: match goal {
+            Some(goal) => Some(goal?),
+            None => None,
+        },
+        measures: measures.into_iter().collect::<Option<_>>()?,
+        priority: part.whole("priority").unwrap_or(50) as u8,
+        tags: part.texts("tags"),
+        draft: part.boolean("draft").unwrap_or(false),
+        schedule,
+        audience,
+        message,
+        arms,
+        limit_audience: part.inner("limits").and_then(|limits| limits.whole("audience")),
+        re_entry: match part.text("re_entry") {
+            Some("never") => ReEntry::Never,
+            Some(text) => Duration::read(text).map_or(ReEntry::Always, ReEntry::After),
+            None => ReEntry::Always,
+        },
+        tests,
+        reaches,
+    })
+}
+
+/// Keys that the class makes necessary.
+fn must_be_said(context: &mut Context<'_>, part: Part<'_>, class: Class) {
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    if class != Class::Transactional {
+        wanted.push(("topic", "`topic`: what customers consented to"));
+        wanted.push(("category", "`category`: access scope, one of `categories` in posthaste.yaml"));
+        wanted.push(("task", "`task`: acquire, grow or retain"));
+    }
+    if class == Class::Advertising {
+        wanted.push(("goal", "`goal`: what counts as success, like { event: purchase, value: amount, within: 7 days }"));
+    }
+    wanted.retain(|(key, _)| !part.has(key) && !super::shapes::is_mistyped(part.node, key, &CAMPAIGN));
+    if !wanted.is_empty() {
+        let is = if wanted.len() == 1 { "is" } else { "are" };
+        let title = format!("{} {is} missing", quoted(wanted.iter().map(|(key, _)| *key)));
+        let mut problem = part.problem(part.key_span("class"), title).label(format!("{class} campaigns must say it"));
+        for (_, help) in wanted {
+            problem = problem.help(help);
+        }
+        context.problems.push(problem);
+    }
+    if !part.has("message") && !part.has("steps") && !super::shapes::is_mistyped(part.node, "message", &CAMPAIGN) {
+        let help = "add message: { template: NAME, subject: \"…\" }";
+        context.problem(part.start(), "`message` is missing", "the campaign says nothing", help);
+    }
+}
+
+fn measure(context: &mut Context<'_>, part: Part<'_>, number: i16) -> Option<Measure> {
+    let event = part.text("event")?;
+    let declared = context.workspace.events.as_ref().is_none_or(|events| events.contains_key(event));
+    let condition = match part.inner("where") {
+        Some(tests) if declared => Some(segments::read_properties(part.file, event, tests.node, context.known, context.problems)?),
+        _ => None,
+    };
+    if let Some(condition) = &condition
+        && condition.needs_customer()
+    {
+        let help = "compare with a value written out";
+        context.problem(part.span("where"), "a goal looks at the event alone", "a customer's attribute is named here", help);
+    }
+    if let Some(node) = part.get("value").filter(|_| declared) {
+        segments::read_property(part.file, event, node, context.known, context.problems)?;
+    }
+    Some(Measure { number, event: event.to_string(), condition, value: part.owned("value"), within: part.duration("within")? })
+}

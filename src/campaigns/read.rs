@@ -1,0 +1,170 @@
+//! Reads all definition files at once, from a folder or from what was applied.
+
+use super::context::{Context, Sets};
+use super::mapping::{self, Mapping};
+use super::model::{Campaign, Segment, Workspace};
+use super::names::{Names, file_key};
+use super::{campaign, segment, words_of_messages, workspace};
+use crate::diagnostics::{Files, Problem, Problems};
+use crate::templates::{Languages, Library};
+use crate::yaml::{self, Node};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that the files define, checked.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    pub workspace: Workspace,
+    pub segments: BTreeMap<String, Segment>,
+    pub campaigns: BTreeMap<String, Campaign>,
+    pub mappings: BTreeMap<String, Mapping>,
+    pub templates: Library,
+}
+
+/// Reads every file; all problems of all files come at once, by file and place. Definitions come out only when there is no problem
+/// (warnings do not count).
+pub fn read(files: &Files) -> (Option<Definitions>, Problems) {
+    let mut problems = Problems::default();
+    let definitions = read_all(files, &mut problems);
+    problems.sort();
+    (definitions.filter(|_| problems.count() == 0), problems)
+}
+
+fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
+    let top = tree(files, workspace::FILE, problems);
+    if !files.0.contains_key(workspace::FILE) {
+        problems.push(
+            Problem::new(workspace::FILE, None, "there is no posthaste.yaml").help("`posthaste init DIR` writes a workspace with examples"),
+        );
+    }
+    let names = Names::first(files, top.as_ref());
+    misplaced(files, problems);
+    let segment_trees = trees(files, "campaigns/segments/", "segment", problems);
+    let campaign_trees = trees(files, "campaigns/", "campaign", problems);
+    let mapping_trees = trees(files, "mappings/", "mapping", problems);
+    // Without posthaste.yaml nothing else can be held against anything.
+    let (workspace, names) = workspace::read(&top?, names, problems);
+    let languages = Languages { all: workspace.languages.clone(), fallback: workspace.fallback.clone() };
+    let library = Library::read(files, &languages, problems);
+    let sets = Sets::new(&names);
+    let known = sets.known(&workspace);
+    let mut segments = BTreeMap::new();
+    let mut campaigns = BTreeMap::new();
+    for (key, node) in &segment_trees {
+        let file = format!("campaigns/segments/{key}.yaml");
+        let mut context = Context {
+            file: &file,
+            files,
+            workspace: &workspace,
+            names: &names,
+            known: &known,
+            library: &library,
+            problems: &mut *problems,
+        };
+        segments.extend(segment::read(&mut context, key, node).map(|segment| (key.clone(), segment)));
+    }
+    segment::circles(&segments, &segment_trees, problems);
+    for (key, node) in &campaign_trees {
+        let file = format!("campaigns/{key}.yaml");
+        let mut context = Context {
+            file: &file,
+            files,
+            workspace: &workspace,
+            names: &names,
+            known: &known,
+            library: &library,
+            problems: &mut *problems,
+        };
+        campaigns.extend(campaign::read(&mut context, key, node).map(|campaign| (key.clone(), campaign)));
+    }
+    let mappings = mapping_trees
+        .iter()
+        .filter_map(|(key, node)| Some((key.clone(), mapping::read(&format!("mappings/{key}.yaml"), key, node, &names, problems)?)))
+        .collect();
+    reach(&segments, &mut campaigns, files);
+    words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    Some(Definitions { workspace, segments, campaigns, mappings, templates: library })
+}
+
+fn tree(files: &Files, path: &str, problems: &mut Problems) -> Option<Node> {
+    let bytes = files.0.get(path)?;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => yaml::read(path, text.strip_prefix('\u{feff}').unwrap_or(text), problems),
+        Err(_) => {
+            problems.push(Problem::new(path, None, "this file is not UTF-8 text").help("save it as UTF-8"));
+            None
+        }
+    }
+}
+
+/// The trees of a folder by file name; what the file calls itself (`campaign: …`) must be that name.
+fn trees(files: &Files, folder: &str, word: &str, problems: &mut Problems) -> BTreeMap<String, Node> {
+    let mut trees = BTreeMap::new();
+    for (path, _) in files.under(folder.trim_end_matches('/')) {
+        let Some(key) = file_key(path, folder) else { continue };
+        let Some(node) = tree(files, path, problems) else { continue };
+        named_like_its_file(files, folder, word, key, path, &node, problems);
+        trees.insert(key.to_string(), node);
+    }
+    trees
+}
+
+fn named_like_its_file(files: &Files, folder: &str, word: &str, key: &str, path: &str, node: &Node, problems: &mut Problems) {
+    let Some(written) = node.get(word).filter(|written| !written.is_empty()) else { return };
+    let Some(name) = written.text().filter(|name| *name != key) else { return };
+    let other = format!("{folder}{name}.yaml");
+    let problem = if files.0.contains_key(&other) {
+        Problem::new(path, written.span, format!("the {word} `{name}` exists already"))
+            .label(format!("{other} has this key"))
+            .help(format!("a copy needs a key of its own, the name of its file: write `{word}: {key}`"))
+    } else {
+        Problem::new(path, written.span, format!("the file is called `{key}`, the {word} `{name}`"))
+            .label("must be the name of the file")
+            .help(format!("write `{word}: {key}`, or rename the file to {name}.yaml"))
+    };
+    problems.push(problem);
+}
+
+/// Files that look like definitions and would be read by nobody.
+fn misplaced(files: &Files, problems: &mut Problems) {
+    for (path, _) in files.under("campaigns").chain(files.under("mappings")) {
+        let help = if path.ends_with(".yml") {
+            format!("rename it to {}.yaml", path.trim_end_matches(".yml"))
+        } else if path.ends_with(".yaml")
+            && !path.starts_with("campaigns/fixtures/")
+            && ["campaigns/segments/", "campaigns/", "mappings/"].iter().all(|folder| file_key(path, folder).is_none())
+        {
+            "campaigns stand in campaigns/, segments in campaigns/segments/, people and events of tests in campaigns/fixtures/".to_string()
+        } else {
+            continue;
+        };
+        problems.push(Problem::new(path, None, "this file is not read").help(help));
+    }
+}
+
+/// Adds to what a campaign reaches: segments and those that they name, and templates.
+fn reach(segments: &BTreeMap<String, Segment>, campaigns: &mut BTreeMap<String, Campaign>, files: &Files) {
+    let shared: Vec<String> = ["templates/partials", "templates/layouts", "templates/locales"]
+        .iter()
+        .flat_map(|folder| files.under(folder).map(|(path, _)| path.to_string()))
+        .collect();
+    for campaign in campaigns.values_mut() {
+        let mut open: Vec<String> = campaign.audience.segment.iter().cloned().collect();
+        let conditions = campaign.audience.condition.iter().chain(&campaign.audience.except);
+        open.extend(conditions.flat_map(|condition| condition.segments()));
+        let mut seen = BTreeSet::new();
+        while let Some(key) = open.pop() {
+            let Some(segment) = segments.get(&key).filter(|_| seen.insert(key.clone())) else { continue };
+            campaign.reaches.extend(segment.reaches.iter().cloned());
+            open.extend(segment.condition.segments());
+        }
+        let templates: BTreeSet<String> = campaign.messages().filter_map(|message| message.template().map(str::to_string)).collect();
+        for name in &templates {
+            let prefix = format!("templates/{name}.");
+            let from_prefix = files.0.range(prefix.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&prefix));
+            campaign.reaches.extend(from_prefix.cloned());
+        }
+        if !templates.is_empty() {
+            campaign.reaches.extend(shared.iter().cloned());
+        }
+    }
+}

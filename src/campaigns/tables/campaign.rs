@@ -1,0 +1,191 @@
+//! campaigns/KEY.yaml and campaigns/segments/KEY.yaml (files.md §3–4).
+
+use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required};
+use super::{CLASS, message, test};
+
+static TASK: Choice = Choice { what: "task", words: &["acquire", "grow", "retain"], later: &[] };
+static RE_ENTRY: Choice = Choice { what: "`re_entry`", words: &["never", "always"], later: &[] };
+
+pub static CAMPAIGN: Table = Table {
+    name: "a campaign",
+    fields: &[
+        required("campaign", Shape::Key, "The file's name"),
+        required("title", Shape::Words, "What people read in lists and reports"),
+        required("owner", Shape::Email, "Email of who answers for it"),
+        required("class", Shape::Word(&CLASS), "Which rules apply: advertising, informational or transactional"),
+        optional("topic", Shape::Reference(Kind::Topic), "", "What customers consented to"),
+        optional("category", Shape::Reference(Kind::Category), "", "Access scope"),
+        optional("task", Shape::Word(&TASK), "", "acquire, grow or retain"),
+        optional("goal", Shape::Map(&GOAL), "", "What counts as success: { event: purchase, value: amount, within: 7 days }"),
+        optional("measures", Shape::List(&Shape::Map(&GOAL)), "none", "More of the same, also reported for each arm"),
+        optional("priority", Shape::Whole { least: 0, most: 100 }, "50", "0–100, the higher wins under a cap"),
+        optional("tags", Shape::List(&Shape::Key), "none", "Names for reports and rules"),
+        optional("draft", Shape::Boolean, "false", "Checked, never applied"),
+        required("schedule", Shape::Map(&SCHEDULE), "When"),
+        optional("audience", Shape::Map(&AUDIENCE), "", "Who"),
+        optional("message", Shape::Map(&message::MESSAGE), "", "What"),
+        later("steps", "Several steps", "in this version a campaign sends one `message`; campaigns of several steps come later"),
+        optional(
+            "re_entry",
+            Shape::Either(&[Shape::Word(&RE_ENTRY), Shape::Duration]),
+            "always",
+            "never, always, or how long since the last time that something was sent",
+        ),
+        later(
+            "if_inside",
+            "What is done with who is chosen again while inside",
+            "it belongs to campaigns of several steps, which come later",
+        ),
+        later("exit_on", "What ends a customer's way through the campaign", "it belongs to campaigns of several steps, which come later"),
+        optional("variants", Shape::List(&Shape::Map(&message::VARIANT)), "none", "The arms of an experiment"),
+        optional("variants_from", Shape::Reference(Kind::Attribute), "none", "The attribute whose values are the names of the arms"),
+        later(
+            "winner",
+            "The best variant for the rest",
+            "picking a winner comes with a later version; until then all variants go out by their weights",
+        ),
+        optional("limits", Shape::Map(&LIMITS), "none", "What cuts a run"),
+        later("stop_if", "What holds a run", "automatic stops come with a later version"),
+        optional("tests", Shape::List(&Shape::Map(&test::TEST)), "none", "What `posthaste test` proves"),
+    ],
+};
+
+static GOAL: Table = Table {
+    name: "a goal",
+    fields: &[
+        required("event", Shape::Reference(Kind::Event), "What must happen"),
+        optional("where", Shape::Properties, "", "Tests of its properties"),
+        optional("value", Shape::Text, "", "The property with the money"),
+        required("within", Shape::Duration, "How long after the due time it counts"),
+        later("message", "A response as a goal", "goals on messages come with a later version; take an event"),
+        later("step", "A step as a goal", "it belongs to campaigns of several steps, which come later"),
+        later("consent", "A consent as a goal", "goals on consent come with a later version; take an event"),
+        later("same", "The same value as the event that began it", "it belongs to campaigns that start by a trigger, which come later"),
+    ],
+};
+
+static RUN_MISSED: Choice = Choice { what: "answer to `if_missed`", words: &["once", "skip", "all"], later: &[] };
+
+static IF_MISSED: Table = Table {
+    name: "`if_missed`",
+    fields: &[
+        optional("run", Shape::Word(&RUN_MISSED), "once", "once, skip or all"),
+        optional("within", Shape::Duration, "1 day", "Nothing later than this"),
+    ],
+};
+
+static RECIPIENT: Choice = Choice { what: "time zone", words: &[], later: &["recipient"] };
+
+pub static SCHEDULE: Table = Table {
+    name: "a schedule",
+    fields: &[
+        optional("at", Shape::DateTime, "", "Once: 2027-03-01 10:00"),
+        optional("every", Shape::Every, "", "Again and again: day at 10:00"),
+        optional("cron", Shape::Cron, "", "Five fields, as cron has them: \"0 10 * * MON\""),
+        later("quartz", "Six or seven fields, Quartz's", "write it with `every` or `cron`"),
+        later(
+            "anniversary",
+            "Each year on a customer's day",
+            "run daily with `every: day at 10:00` and an audience like { attribute: birthday, anniversary: { is: today } }",
+        ),
+        later(
+            "date",
+            "Once, on a customer's day",
+            "run daily with `every: day at 10:00` and an audience like { attribute: trial_ends, is: in 3 days }",
+        ),
+        later(
+            "when",
+            "At once, for each customer to whom something happens",
+            "campaigns that start by a trigger come with a later version",
+        ),
+        later("time", "The time of an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
+        later("before", "Days before an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
+        later("after", "Days after an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
+        later("feb29", "Where 29 February goes", "it belongs to `anniversary`, which comes later"),
+        optional(
+            "zone",
+            Shape::Either(&[Shape::Word(&RECIPIENT), Shape::Zone]),
+            "the workspace's",
+            "The time zone of all that stands here",
+        ),
+        later("fallback_zone", "The zone of who has none", "it belongs to `zone: recipient`, which comes later"),
+        optional("from", Shape::DateOrDateTime, "at once", "Nothing starts before"),
+        optional("until", Shape::DateOrDateTime, "for ever", "Nothing starts after; the day itself is included"),
+        later("blackout", "Dates on which nothing starts", "blackouts come with a later version"),
+        later("windows", "When messages may leave", "windows come with a later version"),
+        later("spread", "Over how long messages are spread", "spreading comes with a later version; until then use `rate` of the provider"),
+        optional(
+            "if_missed",
+            Shape::Map(&IF_MISSED),
+            "{ run: once, within: 1 day }",
+            "What is done with what was missed while nothing ran",
+        ),
+        later("if_past", "Who is past the local time", "it belongs to `zone: recipient`, which comes later"),
+        later("if_unchanged", "Template and content are those of the run before", "it comes with a later version"),
+        later("overlap", "The run before still goes", "it comes with a later version; in this one the next run starts beside it"),
+    ],
+};
+
+static ORDER_WORD: Choice = Choice { what: "order", words: &["random", "most_engaged"], later: &[] };
+
+static ORDER: Table = Table {
+    name: "an order",
+    fields: &[
+        optional("highest", Shape::Reference(Kind::Attribute), "", "Those with the highest value first"),
+        optional("lowest", Shape::Reference(Kind::Attribute), "", "Those with the lowest value first"),
+    ],
+};
+
+static HOLDOUT: Table = Table {
+    name: "a hold-out",
+    fields: &[
+        required("attribute", Shape::Reference(Kind::Attribute), "The attribute that says who is held out"),
+        required("is", Shape::Text, "Its value for those who are held out"),
+    ],
+};
+
+pub static AUDIENCE: Table = Table {
+    name: "an audience",
+    fields: &[
+        optional("segment", Shape::Reference(Kind::Segment), "everyone", "A named segment"),
+        optional("where", Shape::Condition, "", "A condition"),
+        optional(
+            "except",
+            Shape::List(&Shape::Either(&[Shape::Reference(Kind::Segment), Shape::Condition])),
+            "nobody",
+            "Segments or conditions of who is left out; asked again at each hand-over",
+        ),
+        optional("recheck", Shape::Boolean, "false", "Ask segment and where again at hand-over"),
+        optional(
+            "holdout",
+            Shape::Either(&[Shape::Share, Shape::Map(&HOLDOUT)]),
+            "0%; advertising must say it",
+            "Who is kept out to measure what the campaign brings",
+        ),
+        optional(
+            "order",
+            Shape::Either(&[Shape::Word(&ORDER_WORD), Shape::Map(&ORDER)]),
+            "random",
+            "Who comes first under `limits.audience`",
+        ),
+    ],
+};
+
+static LIMITS: Table = Table {
+    name: "`limits`",
+    fields: &[
+        later("rate", "How fast", "a campaign's own rate comes with a later version; until then use `rate` of the provider"),
+        optional("audience", Shape::Whole { least: 1, most: 1_000_000_000 }, "all", "So many people at most in a run"),
+        later("cost", "How much a run may cost", "limits of cost come with a later version"),
+    ],
+};
+
+pub static SEGMENT: Table = Table {
+    name: "a segment",
+    fields: &[
+        required("segment", Shape::Key, "The file's name"),
+        required("title", Shape::Words, "What people read in lists"),
+        required("where", Shape::Condition, "Who is in it"),
+        optional("tests", Shape::List(&Shape::Map(&test::TEST)), "none", "What `posthaste test` proves"),
+    ],
+};

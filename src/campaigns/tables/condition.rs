@@ -1,0 +1,77 @@
+//! Conditions (files.md §4), for the JSON Schema only: `segments` reads and checks them.
+
+use super::super::fields::{Field, Shape, Table, optional};
+
+const fn key(key: &'static str, shape: Shape, about: &'static str) -> Field {
+    optional(key, shape, "", about)
+}
+
+const CONDITIONS: Shape = Shape::List(&Shape::Condition);
+const ANY: Shape = Shape::Anything;
+
+pub static CONDITION: Table = Table {
+    name: "a condition",
+    fields: &[
+        key("all", CONDITIONS, "All of these hold"),
+        key("any", CONDITIONS, "At least one of these holds"),
+        key("not", Shape::Condition, "This does not hold"),
+        key("attribute", Shape::Text, "A path of an attribute, and tests beside it"),
+        key("event", Shape::Text, "Something that happened; by default at least once"),
+        key("message", ANY, "A campaign, a list of them, or any; with `was`"),
+        key("consent", Shape::Text, "A topic; with `is`"),
+        key("reachable", Shape::Text, "A channel on which the customer can be reached"),
+        key("suppressed", Shape::Text, "A channel on which the customer is suppressed"),
+        key("enrolled", Shape::Text, "Inside that campaign now"),
+        key("segment", Shape::Text, "In that segment"),
+        key("sample", Shape::Share, "A share of all, drawn by `draw`"),
+        key("draw", Shape::Text, "The name of the draw"),
+        key("is", ANY, "Equal to this"),
+        key("in", ANY, "One of these"),
+        key("missing", Shape::Boolean, "Has no value"),
+        key("starts_with", Shape::Text, "Begins with this text"),
+        key("ends_with", Shape::Text, "Ends with this text"),
+        key("contains", Shape::Text, "Contains this text; capitals do not count"),
+        key("more_than", ANY, "Greater than"),
+        key("less_than", ANY, "Less than"),
+        key("at_least", ANY, "This or more"),
+        key("at_most", ANY, "This or less"),
+        key("between", ANY, "From the first to the second, both included"),
+        key("top", ANY, "Among the highest: 5% or a number of people"),
+        key("bottom", ANY, "Among the lowest: 5% or a number of people"),
+        key("among", Shape::Text, "The segment among which top and bottom are taken"),
+        key("before", ANY, "Before this date"),
+        key("after", ANY, "After this date"),
+        key("within", Shape::Duration, "Not longer ago than this"),
+        key("within_next", Shape::Duration, "Not further ahead than this"),
+        key("anniversary", ANY, "Date tests of the next return of the day"),
+        key("has", ANY, "The list has this"),
+        key("has_any", ANY, "The list has one of these"),
+        key("has_all", ANY, "The list has all of these"),
+        key("size", ANY, "Tests of the list's length"),
+        key("from", ANY, "Not before"),
+        key("until", ANY, "Not after"),
+        key("where", ANY, "Tests of the event's properties"),
+        key("count", ANY, "How often"),
+        key("sum", Shape::Text, "Sum of a property"),
+        key("average", Shape::Text, "Average of a property"),
+        key("smallest", Shape::Text, "Smallest value of a property"),
+        key("largest", Shape::Text, "Largest value of a property"),
+        key("distinct", Shape::Text, "Number of different values of a property"),
+        key("first", ANY, "Tests of the first such event"),
+        key("last", ANY, "Tests of the last such event"),
+        key("without", ANY, "No later event of that kind"),
+        key("as", Shape::Text, "Name of the newest ten for the template"),
+        key("was", ANY, "What became of the message"),
+        key("step", Shape::Text, "Only this step"),
+        key("variant", ANY, "Only this variant"),
+        key("channel", ANY, "Only this channel"),
+        key("topic", ANY, "Only this topic"),
+        key("class", ANY, "Only this class"),
+        key("category", ANY, "Only this category"),
+        key("tag", ANY, "Only this tag"),
+        key("link", ANY, "Only this link"),
+        key("reason", ANY, "Only for this reason"),
+        key("machine", Shape::Boolean, "Count opens and clicks of machines too"),
+        key("proof", ANY, "Consent without proof: missing"),
+    ],
+};

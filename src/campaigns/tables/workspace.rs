@@ -1,0 +1,151 @@
+//! posthaste.yaml (files.md §2).
+
+use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required};
+use super::{CHANNEL, CLASS};
+
+pub static WORKSPACE: Table = Table {
+    name: "posthaste.yaml",
+    fields: &[
+        required("workspace", Shape::Key, "The workspace's key"),
+        required("public_url", Shape::Url, "Address of tracked links, unsubscribe and preference pages"),
+        optional(
+            "link_hosts",
+            Shape::List(&Shape::Host),
+            "none",
+            "Hosts that a personal link may lead to, besides those written out in templates",
+        ),
+        optional("database", Shape::Text, "sqlite:posthaste.db", "Where everything is remembered: sqlite:FILE or \"${DATABASE_URL}\""),
+        optional("seed", Shape::Text, "the workspace's key", "What chance is drawn from; never changed"),
+        required("zone", Shape::Zone, "The time zone of everything that names none"),
+        optional("country", Shape::Country, "", "The country of phone numbers without a prefix"),
+        required("languages", Shape::List(&Shape::Language), "The languages of texts; the first is the last resort"),
+        optional(
+            "fallback",
+            Shape::Each(&Shape::Language, &Shape::Language),
+            "the first language",
+            "Which language a person gets whose own has no text",
+        ),
+        required("currency", Shape::Currency, "The currency of bare numbers where money is wanted"),
+        optional("rates", Shape::Each(&Shape::Currency, &Shape::Price), "none", "Prices of other currencies, for conditions only"),
+        optional("attributes", Shape::Each(&Shape::Name, &Shape::Type), "all allowed", "Name → type of what is known about customers"),
+        optional(
+            "events",
+            Shape::Each(&Shape::Name, &Shape::Each(&Shape::Name, &Shape::Type)),
+            "all allowed",
+            "Name → properties and their types of what happens to customers",
+        ),
+        optional("catalogs", Shape::Each(&Shape::Name, &Shape::Anything), "none", "Things that are not customers: products, shops"),
+        later("coupons", "Codes that are drawn for customers", "coupons come with a later version"),
+        later("surveys", "Questions with a scale", "surveys come with a later version"),
+        required("topics", Shape::Each(&Shape::Key, &Shape::Map(&TOPIC)), "What customers consent to"),
+        required("identities", Shape::Each(&Shape::Key, &Shape::Map(&IDENTITY)), "Who we send as"),
+        optional("domains", Shape::Each(&Shape::Host, &Shape::Map(&DOMAIN)), "none", "Sending domains"),
+        required("providers", Shape::Each(&Shape::Key, &Shape::Provider), "What accepts messages from us"),
+        optional("policy", Shape::Map(&POLICY), "advertising needs granted consent", "The contact policy"),
+        optional("categories", Shape::List(&Shape::Key), "none", "Access scopes that campaigns may name"),
+        optional("retention", Shape::Map(&RETENTION), "for ever; content 90 days", "How long history is kept"),
+    ],
+};
+
+static TOPIC: Table = Table {
+    name: "a topic",
+    fields: &[
+        required("title", Shape::Words, "What customers read on the preference page"),
+        required("channels", Shape::List(&Shape::Word(&CHANNEL)), "By which channels it may be sent"),
+        optional("from", Shape::Reference(Kind::Identity), "", "The identity when a message names none"),
+        optional("confirm", Shape::Boolean, "false", "Double opt-in: consent must be confirmed"),
+    ],
+};
+
+static IDENTITY: Table = Table {
+    name: "an identity",
+    fields: &[
+        optional("postal_address", Shape::Words, "", "Postal address, needed in advertising email"),
+        optional("email", Shape::Map(&EMAIL_IDENTITY), "", "Name and address of the sender"),
+        optional("sms", Shape::Map(&SMS_IDENTITY), "", "Sender of short messages"),
+        later("letter", "Name and address of letters", "letters come with a later version"),
+        later("call", "The team that calls", "calls come with a later version"),
+    ],
+};
+
+static EMAIL_IDENTITY: Table = Table {
+    name: "an email identity",
+    fields: &[
+        required("name", Shape::Words, "The name that customers see"),
+        required("address", Shape::Email, "The address that customers see"),
+        optional("reply_to", Shape::Email, "the address", "Where answers go"),
+    ],
+};
+
+static SMS_IDENTITY: Table = Table {
+    name: "an sms identity",
+    fields: &[required(
+        "sender",
+        Shape::Either(&[Shape::Text, Shape::Each(&Shape::Anything, &Shape::Text)]),
+        "Name or number of the sender, or one for each country: { UA: SHOP, other: SHOPINT }",
+    )],
+};
+
+static DOMAIN: Table = Table {
+    name: "a domain",
+    fields: &[
+        optional("bounces", Shape::Host, "", "Domain of the envelope sender, where bounces come back"),
+        optional("dkim", Shape::Map(&DKIM), "", "Signatures of this domain"),
+        later(
+            "warm_up",
+            "Numbers a day for each mailbox site",
+            "warm-up comes with a later version; until then keep the volume low with `rate` of the provider",
+        ),
+    ],
+};
+
+static DKIM: Table = Table {
+    name: "dkim",
+    fields: &[
+        required("selector", Shape::Host, "The selector in DNS"),
+        optional("key", Shape::Secret, "", "RSA private key (PEM)"),
+        optional("ed25519", Shape::Secret, "", "Ed25519 private key"),
+    ],
+};
+
+static POLICY: Table = Table {
+    name: "the policy",
+    fields: &[
+        optional(
+            "consent",
+            Shape::List(&Shape::Map(&CONSENT_RULE)),
+            "advertising granted, informational not_withdrawn, transactional none",
+            "What consent is needed; every rule that matches holds, the strictest wins",
+        ),
+        later("caps", "How many messages a customer gets", "caps come with a later version"),
+        later("quiet_hours", "Hours and days without messages", "quiet hours come with a later version"),
+        later("holidays", "Holidays by country", "holidays come with a later version"),
+        later("blackout", "Dates without advertising", "blackouts come with a later version"),
+        optional("holdout", Shape::Share, "0%", "Share of all customers who get no advertising from any campaign"),
+        later("stop_if", "When a run is held", "automatic stops come with a later version"),
+        later("approval", "When a second person must agree", "approval comes with a later version"),
+    ],
+};
+
+static NEED: Choice = Choice { what: "need", words: &["none", "not_withdrawn", "granted", "confirmed"], later: &[] };
+
+static CONSENT_RULE: Table = Table {
+    name: "a consent rule",
+    fields: &[
+        optional("class", Shape::OneOrList(&Shape::Word(&CLASS)), "all", "Only for campaigns of this class"),
+        optional("channel", Shape::OneOrList(&Shape::Word(&CHANNEL)), "all", "Only on this channel"),
+        optional("topic", Shape::OneOrList(&Shape::Reference(Kind::Topic)), "all", "Only for this topic"),
+        optional("category", Shape::OneOrList(&Shape::Reference(Kind::Category)), "all", "Only for campaigns of this category"),
+        optional("tag", Shape::OneOrList(&Shape::Key), "all", "Only for campaigns with this tag"),
+        optional("country", Shape::OneOrList(&Shape::Country), "all", "Only for customers in this country"),
+        required("needs", Shape::Word(&NEED), "What consent is needed"),
+    ],
+};
+
+static RETENTION: Table = Table {
+    name: "retention",
+    fields: &[
+        optional("events", Shape::Duration, "for ever", "How long events are kept"),
+        optional("content", Shape::Duration, "90 days", "How long what a message said can be shown"),
+    ],
+};

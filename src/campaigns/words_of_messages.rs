@@ -1,0 +1,162 @@
+//! What messages say, compiled as the engine will compile it: faults of templates and words, variables that nobody has,
+//! and what advertising must carry.
+
+use super::message::overlaid;
+use super::model::*;
+use super::part::inside;
+use super::variables::Variables;
+use crate::diagnostics::{Problem, Problems, Span};
+use crate::templates::{Library, Links, MessageTemplate, Need, Part, Source};
+use crate::types::{Channel, Class};
+use crate::yaml::Node;
+use std::collections::BTreeMap;
+
+/// Compiles each message of each campaign for each language.
+pub fn check(
+    workspace: &Workspace,
+    segments: &BTreeMap<String, Segment>,
+    campaigns: &BTreeMap<String, Campaign>,
+    trees: &BTreeMap<String, Node>,
+    library: &Library,
+    problems: &mut Problems,
+) {
+    for (key, campaign) in campaigns {
+        let Some(tree) = trees.get(key) else { continue };
+        let file = format!("campaigns/{key}.yaml");
+        let mut links = Links::new();
+        let mut checked = Checked { workspace, segments, campaign, library, file: &file, links: &mut links, problems };
+        for (message, node) in messages(campaign, tree) {
+            checked.message(message, &node);
+        }
+    }
+}
+
+/// The messages of a campaign with what stands in the file about them.
+fn messages<'a>(campaign: &'a Campaign, tree: &Node) -> Vec<(&'a Message, Node)> {
+    let Some(base) = tree.get("message") else { return Vec::new() };
+    let mut all: Vec<(&Message, Node)> = vec![(&campaign.message, base.clone())];
+    if let Arms::Variants(variants) = &campaign.arms {
+        let nodes = tree.get("variants").and_then(Node::list).unwrap_or_default();
+        all.extend(variants.iter().zip(nodes).map(|(variant, node)| (&variant.message, overlaid(base, node))));
+    }
+    if let (Some(otherwise), Some(node)) = (&campaign.message.otherwise, base.get("otherwise")) {
+        all.push((otherwise, node.clone()));
+    }
+    all
+}
+
+struct Checked<'a> {
+    workspace: &'a Workspace,
+    segments: &'a BTreeMap<String, Segment>,
+    campaign: &'a Campaign,
+    library: &'a Library,
+    file: &'a str,
+    links: &'a mut Links,
+    problems: &'a mut Problems,
+}
+
+impl Checked<'_> {
+    fn message(&mut self, message: &Message, node: &Node) {
+        let variables = Variables::new(self.workspace, self.segments, self.campaign, message);
+        for language in &self.workspace.languages {
+            let chain = self.workspace.language_chain(Some(language));
+            match MessageTemplate::compile(self.library, &source(message), &chain, track(message), self.links) {
+                Ok(compiled) => {
+                    for need in compiled.needs() {
+                        if let Err(unknown) = variables.check(&need.path) {
+                            let mut problem = Problem::new("", None, unknown.title).label(unknown.label);
+                            problem.help = unknown.help;
+                            self.at(need, node, problem);
+                        }
+                    }
+                    self.must_carry(message, node, &compiled);
+                }
+                Err(faults) => {
+                    for fault in faults {
+                        let span = words_span(node, fault.part, &fault.language);
+                        self.problems.push(fault.at(self.file, span));
+                    }
+                }
+            }
+        }
+    }
+
+    fn at(&mut self, need: &Need, node: &Node, mut problem: Problem) {
+        if need.place.file.is_empty() {
+            let whole = words_span(node, need.place.part, &need.place.language);
+            problem.file = self.file.to_string();
+            problem.span = whole.map(|whole| whole.part(need.place.span.start..need.place.span.end));
+        } else {
+            problem.file = need.place.file.clone();
+            problem.span = Some(need.place.span);
+        }
+        self.problems.push(problem);
+    }
+
+    /// Email that may be declined says how, and advertising says who sends it.
+    fn must_carry(&mut self, message: &Message, node: &Node, compiled: &MessageTemplate) {
+        if message.channel != Channel::Email || self.campaign.class == Class::Transactional {
+            return;
+        }
+        let reads = |names: &[&str]| compiled.needs().iter().any(|need| names.contains(&need.path.as_str()));
+        let (file, span) = self.place_of_template(message, node, compiled);
+        if !reads(&["unsubscribe_url", "preferences_url"]) {
+            self.problems.push(
+                Problem::new(file.clone(), span, "the unsubscribe link is missing")
+                    .label(format!("{} email must have one", self.campaign.class))
+                    .help("put <a href=\"{{unsubscribe_url}}\">…</a> into the template, or into a footer that all templates share: {{> footer}}"),
+            );
+        }
+        if self.campaign.class == Class::Advertising {
+            let has = self.workspace.identities.get(&message.from).is_some_and(|identity| identity.postal_address.is_some());
+            if !has {
+                self.problems.push(
+                    Problem::new(
+                        self.file,
+                        node.get("from").map(|from| from.span).or(node.get("template").map(|from| from.span)),
+                        "the postal address is missing",
+                    )
+                    .label(format!("sent as `{}`, which has no `postal_address`", message.from))
+                    .help(format!("advertising email must show it: add postal_address to identities.{} in posthaste.yaml", message.from)),
+                );
+            } else if !reads(&["identity.postal_address"]) {
+                self.problems.push(
+                    Problem::new(file, span, "the postal address is missing")
+                        .label("advertising email must show it")
+                        .help("put {{identity.postal_address}} into the template, or into a footer that all templates share: {{> footer}}"),
+                );
+            }
+        }
+    }
+
+    /// The template's file for this language; else where the campaign names it.
+    fn place_of_template(&self, message: &Message, node: &Node, compiled: &MessageTemplate) -> (String, Option<Span>) {
+        let _ = (message, compiled);
+        (self.file.to_string(), node.get("template").map(|template| template.span))
+    }
+}
+
+fn source(message: &Message) -> Source<'_> {
+    let body = match &message.body {
+        MessageBody::Template(name) => crate::templates::Body::Template(name),
+        MessageBody::Text(words) => crate::templates::Body::Text(words),
+    };
+    Source { channel: message.channel, body, subject: &message.subject, preheader: &message.preheader }
+}
+
+fn track(message: &Message) -> crate::templates::Track {
+    crate::templates::Track { opens: message.track.opens, clicks: message.track.clicks }
+}
+
+/// Where the words of a part stand in the campaign's file, without their quotes.
+fn words_span(node: &Node, part: Part, language: &str) -> Option<Span> {
+    let key = match part {
+        Part::Body => "template",
+        Part::Text => "text",
+        Part::Subject => "subject",
+        Part::Preheader => "preheader",
+    };
+    let words = node.get(key)?;
+    let words = words.get(language).unwrap_or(words);
+    Some(inside(words, 0..words.text().map_or(0, str::len)))
+}

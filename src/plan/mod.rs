@@ -1,1 +1,115 @@
-//! A due campaign → one row of the ledger a selected person: a message, or a refusal with its reason.
+//! A due campaign becomes a run, and everyone it selects becomes a row of the ledger: a message or a refusal.
+//!
+//! A run is planned once: the audience is read from one snapshot, decided row by row and written in short transactions into a run in
+//! state planning; then the run is ready and `dispatch` finds its blocks. A plan that was not finished is dropped and begun anew, so a crash
+//! loses nobody and doubles nobody. What is decided here is asked again at hand-over, where it may have changed.
+
+mod arms;
+mod decide;
+mod due;
+mod reach;
+mod write;
+
+pub use arms::{ArmNames, message_for};
+pub use decide::{Decided, Decider, messages};
+pub use reach::country_of_phone;
+pub use write::{Conditions, Preview, conditions, preview, selection};
+
+use crate::campaigns::{Campaign, Definitions};
+use crate::store::definitions::Loaded;
+use crate::store::runs::Run;
+use crate::store::{self, Store};
+use crate::types::{RunId, RunState, Time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a turn of planning did, and when it is wanted again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    pub planned: Vec<RunId>,
+    pub next: Option<Time>,
+}
+
+/// Why a run cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("the applied version of campaign `{campaign}` does not hold that campaign")]
+    Missing { campaign: String },
+}
+
+/// The planning stage.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    store: Store,
+    loaded: Loaded,
+    /// Campaign → external id → arm.
+    forced: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+}
+
+impl Planner {
+    pub fn new(store: Store, loaded: Loaded) -> Self {
+        Planner { store, loaded, forced: Arc::default() }
+    }
+
+    /// Puts these customers into these arms, campaign → external id → arm (or `held_out`), and holds out nobody else of those campaigns: what
+    /// a campaign's tests ask for.
+    pub fn with_arms(mut self, forced: BTreeMap<String, BTreeMap<String, String>>) -> Self {
+        self.forced = Arc::new(forced);
+        self
+    }
+
+    /// Makes the runs that are due and plans them. A campaign that cannot be planned is logged and does not stop the others.
+    pub async fn turn(&self, now: Time) -> Result<Turn, Error> {
+        let Some(_only) = self.store.lock_planning().await? else {
+            // Another machine plans; look again soon.
+            return Ok(Turn { planned: Vec::new(), next: Some(now + chrono::TimeDelta::seconds(1)) });
+        };
+        let mut turn = Turn::default();
+        for row in self.store.campaigns().await? {
+            let (Some(version), None) = (row.version, row.paused_at) else { continue };
+            let next = async {
+                let definitions = self.loaded.definitions(version).await?;
+                let campaign = campaign_of(&definitions, &row.key)?;
+                let due = due::look(&campaign.schedule, row.scheduled_until, now);
+                if !due.occurrences.is_empty() || due.looked_until > row.scheduled_until {
+                    let occurrences: Vec<_> = due.occurrences.iter().map(|at| (due::name(*at), *at)).collect();
+                    self.store.create_runs(row.id, version, &occurrences, due.looked_until).await?;
+                }
+                Ok::<_, Error>(due.next)
+            };
+            match next.await {
+                Ok(next) => turn.next = [turn.next, next].into_iter().flatten().min(),
+                Err(error) => {
+                    tracing::error!(campaign = row.key, error = &error as &dyn std::error::Error, "cannot look for due occurrences")
+                }
+            }
+        }
+        for run in self.store.runs_in(&[RunState::Planning]).await? {
+            match self.plan(&run, now).await {
+                Ok(()) => turn.planned.push(run.id),
+                Err(error) => {
+                    tracing::error!(campaign = run.key, run = run.number, error = &error as &dyn std::error::Error, "cannot plan")
+                }
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Plans one run from the beginning.
+    async fn plan(&self, run: &Run, now: Time) -> Result<(), Error> {
+        let definitions = self.loaded.definitions(run.version).await?;
+        let campaign = campaign_of(&definitions, &run.key)?;
+        self.store.drop_plan(run.id).await?;
+        let arms = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
+        self.store.finish_planning(run.id, &arms, now).await?;
+        tracing::info!(campaign = run.key, run = run.number, "planned");
+        Ok(())
+    }
+}
+
+/// The campaign that a version was applied for.
+pub fn campaign_of<'a>(definitions: &'a Definitions, key: &str) -> Result<&'a Campaign, Error> {
+    definitions.campaigns.get(key).ok_or_else(|| Error::Missing { campaign: key.to_string() })
+}

@@ -1,0 +1,298 @@
+//! One selected customer → a row of the ledger, in the order of design.md §7.
+
+use super::arms::{ArmNames, message_for};
+use super::reach::Reach;
+use crate::campaigns::{Arms, Campaign, Expires, Holdout, Message, Order, Workspace};
+use crate::experiments::{Drawing, Purpose};
+use crate::literals::Share;
+use crate::policy::{Facts, Rules, allows_otherwise, decide};
+use crate::store::planning::{Candidate, Planned, Way};
+use crate::store::runs::{HELD_OUT, NOT_DRAWN};
+use crate::types::{Channel, Class, Refusal, Time};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A decided row, and its rank under `limits.audience` when it is a message: the lowest come first.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    pub row: Planned,
+    pub rank: Option<Rank>,
+}
+
+/// First by the campaign's order, then by draw, then by number so that no two are equal.
+pub type Rank = (i64, u64, i64);
+
+/// Everything that is the same for all customers of a run. Customers must come in the order of their numbers: of several with one address, the
+/// elder keeps it.
+pub struct Decider<'a> {
+    workspace: &'a Workspace,
+    campaign: &'a Campaign,
+    /// As the candidates' ways.
+    channels: &'a [Channel],
+    now: Time,
+    due: Time,
+    rules: HashMap<Channel, Rules>,
+    /// By the identity and channel of a message.
+    reaches: HashMap<(String, Channel), Reach>,
+    /// Addresses that more than one customer has, by channel.
+    shared: HashMap<Channel, HashSet<String>>,
+    seen: HashSet<(Channel, String)>,
+    pub arms: ArmNames,
+    weights: Vec<Share>,
+    held_out_everywhere: Drawing,
+    held_out: Drawing,
+    variant: Drawing,
+    order: Drawing,
+    /// External id → arm, for a campaign's tests: nobody else is held out.
+    forced: Option<&'a BTreeMap<String, String>>,
+    /// Where in the candidate's attributes the hold-out, the arm and the order stand.
+    at: Places,
+}
+
+/// Positions among the attributes that are read for a candidate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places {
+    pub holdout: Option<usize>,
+    pub arm: Option<usize>,
+    pub order: Option<usize>,
+}
+
+/// The attributes that decisions need, and where each stands.
+pub fn attributes(campaign: &Campaign) -> (Vec<String>, Places) {
+    let mut paths: Vec<String> = Vec::new();
+    let mut place = |path: &String| {
+        paths.push(path.clone());
+        Some(paths.len() - 1)
+    };
+    let holdout = if let Holdout::Attribute { path, .. } = &campaign.audience.holdout { place(path) } else { None };
+    let arm = if let Arms::FromAttribute(path) = &campaign.arms { place(path) } else { None };
+    let order = match &campaign.audience.order {
+        Order::Highest(path) | Order::Lowest(path) => place(path),
+        _ => None,
+    };
+    (paths, Places { holdout, arm, order })
+}
+
+/// Every message of a campaign: of all arms, with what they do otherwise.
+pub fn messages(campaign: &Campaign) -> Vec<&Message> {
+    let mut firsts = vec![&campaign.message];
+    if let Arms::Variants(variants) = &campaign.arms {
+        firsts.extend(variants.iter().map(|variant| &variant.message));
+    }
+    firsts.into_iter().flat_map(|first| std::iter::successors(Some(first), |message| message.otherwise.as_deref())).collect()
+}
+
+impl<'a> Decider<'a> {
+    pub fn new(workspace: &'a Workspace, campaign: &'a Campaign, channels: &'a [Channel], run_number: i64, due: Time, now: Time) -> Self {
+        let rules = channels.iter().map(|channel| (*channel, Rules::new(&workspace.policy, campaign, *channel))).collect();
+        let reaches = messages(campaign)
+            .into_iter()
+            .map(|message| ((message.from.clone(), message.channel), Reach::of(workspace, message)))
+            .collect();
+        let weights = match &campaign.arms {
+            Arms::Variants(variants) => variants.iter().map(|variant| variant.weight).collect(),
+            _ => Vec::new(),
+        };
+        let seed = &workspace.seed;
+        Decider {
+            held_out_everywhere: Drawing::new(seed, Purpose::Holdout, "any", None),
+            held_out: Drawing::new(seed, Purpose::Holdout, &campaign.key, None),
+            variant: Drawing::new(seed, Purpose::Variant, &campaign.key, None),
+            order: Drawing::new(seed, Purpose::Audience, &campaign.key, Some(run_number)),
+            forced: None,
+            workspace,
+            campaign,
+            channels,
+            now,
+            due,
+            rules,
+            reaches,
+            shared: HashMap::new(),
+            seen: HashSet::new(),
+            arms: ArmNames::of(campaign),
+            weights,
+            at: attributes(campaign).1,
+        }
+    }
+
+    /// Puts these customers (by external id) into these arms, and holds out nobody else.
+    pub fn force(&mut self, arms: Option<&'a BTreeMap<String, String>>) {
+        self.forced = arms;
+    }
+
+    /// Names the addresses of a channel that more than one customer has.
+    pub fn share(&mut self, channel: Channel, addresses: HashSet<String>) {
+        self.shared.insert(channel, addresses);
+    }
+
+    /// Begins anew with the first customer, for a second pass over the same audience.
+    pub fn rewind(&mut self) {
+        self.seen.clear();
+    }
+
+    pub fn decide(&mut self, candidate: Candidate) -> Decided {
+        let arm = self.arm(&candidate);
+        let message = message_for(self.campaign, arm.unwrap_or(HELD_OUT + 1));
+        let (message, verdict) = self.way(&candidate, message);
+        let channel = message.channel;
+        let way = self.way_of(&candidate, channel);
+        let mut row = Planned {
+            customer: candidate.id,
+            channel,
+            arm: NOT_DRAWN,
+            refusal: None,
+            address: way.address.clone(),
+            site: way.site.clone(),
+            expires_at: None,
+        };
+        if let Err(refusal) = verdict {
+            row.refusal = Some(refusal);
+            return Decided { row, rank: None };
+        }
+        if self.is_held_out(&candidate) {
+            row.arm = HELD_OUT;
+            row.refusal = Some(Refusal::HeldOut);
+            return Decided { row, rank: None };
+        }
+        let Some(arm) = arm else {
+            row.refusal = Some(Refusal::MissingData);
+            return Decided { row, rank: None };
+        };
+        row.arm = arm;
+        row.expires_at = Some(self.expires(message).timestamp_micros());
+        Decided { rank: self.campaign.limit_audience.map(|_| self.rank(&candidate)), row }
+    }
+
+    /// The first message of the chain of `otherwise` that reaches the customer, or the first one with its reason.
+    fn way(&mut self, candidate: &Candidate, first: &'a Message) -> (&'a Message, Result<(), Refusal>) {
+        let verdict = self.asked(candidate, first);
+        let mut last = verdict;
+        let mut message = first;
+        while let Err(refusal) = last
+            && allows_otherwise(refusal)
+            && let Some(other) = message.otherwise.as_deref()
+        {
+            message = other;
+            last = self.asked(candidate, other);
+        }
+        if last.is_ok() { (message, last) } else { (first, verdict) }
+    }
+
+    fn asked(&mut self, candidate: &Candidate, message: &'a Message) -> Result<(), Refusal> {
+        let channel = message.channel;
+        let way = self.way_of(candidate, channel);
+        let duplicate = match &way.address {
+            Some(address) if self.shared.get(&channel).is_some_and(|shared| shared.contains(address)) => {
+                !self.seen.insert((channel, address.clone()))
+            }
+            _ => false,
+        };
+        let reach = self.reaches.get(&(message.from.clone(), channel));
+        let facts = Facts {
+            address: way.address.as_deref(),
+            unsupported: way.address.as_deref().is_some_and(|address| reach.is_some_and(|reach| reach.is_unsupported(address))),
+            duplicate,
+            suppression: way.suppression,
+            consent: way.consent,
+            consent_to_all: way.consent_to_all,
+            country: candidate.country.as_deref(),
+        };
+        match self.rules.get(&channel) {
+            Some(rules) => decide(&facts, rules, self.now),
+            None => Err(Refusal::UnsupportedAddress),
+        }
+    }
+
+    fn way_of<'c>(&self, candidate: &'c Candidate, channel: Channel) -> &'c Way {
+        static NONE: Way = Way { address: None, site: String::new(), suppression: None, consent: None, consent_to_all: None };
+        self.channels.iter().position(|known| *known == channel).and_then(|index| candidate.ways.get(index)).unwrap_or(&NONE)
+    }
+
+    /// Held out of this campaign, or (advertising) of all.
+    fn is_held_out(&self, candidate: &Candidate) -> bool {
+        if let Some(forced) = self.forced {
+            return forced.get(&candidate.draw_key).is_some_and(|arm| arm == "held_out");
+        }
+        let everywhere = self.workspace.policy.holdout;
+        let held_out_everywhere = self.campaign.class == Class::Advertising
+            && everywhere > Share(0)
+            && self.held_out_everywhere.draw(&candidate.draw_key).is_within(everywhere);
+        held_out_everywhere
+            || match &self.campaign.audience.holdout {
+                Holdout::Share(share) => *share > Share(0) && self.held_out.draw(&candidate.draw_key).is_within(*share),
+                Holdout::Attribute { value, .. } => {
+                    self.at.holdout.and_then(|at| text_of(candidate.attributes.get(at)?.as_deref()?)).is_some_and(|found| found == *value)
+                }
+            }
+    }
+
+    /// The arm by weights or by attribute; `None` when the attribute names none.
+    fn arm(&mut self, candidate: &Candidate) -> Option<i16> {
+        if let Some(name) = self.forced.and_then(|forced| forced.get(&candidate.draw_key))
+            && name != "held_out"
+        {
+            return self.arms.number(name);
+        }
+        match &self.campaign.arms {
+            Arms::Single => Some(HELD_OUT + 1),
+            Arms::Variants(_) => {
+                let drawn = self.variant.draw(&candidate.draw_key).arm(self.weights.iter().copied());
+                i16::try_from(drawn?).ok().map(|index| index + HELD_OUT + 1)
+            }
+            Arms::FromAttribute(_) => {
+                let name = text_of(candidate.attributes.get(self.at.arm?)?.as_deref()?)?;
+                // Who is held out by the same attribute makes no arm of that name.
+                match &self.campaign.audience.holdout {
+                    Holdout::Attribute { value, .. } if *value == name && self.at.holdout.is_some() && self.same_attribute() => {
+                        Some(HELD_OUT)
+                    }
+                    _ => self.arms.number(&name),
+                }
+            }
+        }
+    }
+
+    fn same_attribute(&self) -> bool {
+        matches!((&self.campaign.audience.holdout, &self.campaign.arms), (Holdout::Attribute { path, .. }, Arms::FromAttribute(arm)) if path == arm)
+    }
+
+    fn expires(&self, message: &Message) -> Time {
+        expires(message, self.due, self.campaign.schedule.zone)
+    }
+
+    fn rank(&self, candidate: &Candidate) -> Rank {
+        let number = || self.at.order.and_then(|at| candidate.attributes.get(at)?.as_deref()?.trim_matches('"').parse::<f64>().ok());
+        // Who has no value comes last.
+        let first = match &self.campaign.audience.order {
+            Order::Random => 0,
+            Order::MostEngaged => candidate.engaged_at.map_or(i64::MAX, |at| -at),
+            Order::Highest(_) => number().map_or(i64::MAX, |value| ordered(-value)),
+            Order::Lowest(_) => number().map_or(i64::MAX, ordered),
+        };
+        (first, self.order.draw(&candidate.draw_key).0, candidate.id)
+    }
+}
+
+/// When a message of this kind, due then, is not sent any more.
+pub fn expires(message: &Message, due: Time, zone: chrono_tz::Tz) -> Time {
+    match message.expires {
+        Expires::After(duration) => duration.added(due, zone),
+        Expires::At(local) => crate::schedule::resolve(zone, local),
+        Expires::AtInstant(instant) => instant,
+    }
+}
+
+/// A whole number in the same order as the value.
+fn ordered(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+/// The text of a JSON scalar; nothing for null, empty text, lists and objects.
+fn text_of(json: &str) -> Option<String> {
+    match serde_json::from_str(json).ok()? {
+        serde_json::Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        serde_json::Value::Bool(value) => Some(value.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! Reads an audience window by window, decides, writes.
+
+use super::decide::{Decider, Rank, attributes, messages};
+use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
+use crate::segments::{Condition, Moment, ZoneInForce};
+use crate::store::audience::{Sql, compile};
+use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
+use crate::store::runs::{Arm, Run};
+use crate::store::{self, Dialect, Store};
+use crate::types::{CampaignId, Channel, Refusal, Time};
+use std::collections::{BTreeMap, BinaryHeap};
+use tokio::sync::mpsc;
+
+/// What a run would be, without writing anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preview {
+    pub selected: u64,
+    pub refused: BTreeMap<Refusal, u64>,
+    /// Messages by arm and channel.
+    pub messages: BTreeMap<(i16, Channel), u64>,
+    pub arms: Vec<Arm>,
+}
+
+/// The conditions of an audience, compiled for the database.
+pub struct Conditions {
+    /// Segment and where.
+    pub audience: Sql,
+    pub except: Option<Sql>,
+}
+
+/// Compiles segment and where, and except, as of `now` in the campaign's zone.
+pub fn conditions(definitions: &Definitions, campaign: &Campaign, now: Time, dialect: Dialect) -> Conditions {
+    let workspace = &definitions.workspace;
+    let segments: BTreeMap<String, Condition> =
+        definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
+    let moment = Moment {
+        now,
+        zone: ZoneInForce::Fixed(campaign.schedule.zone),
+        segments: &segments,
+        currency: &workspace.currency,
+        rates: &workspace.rates,
+        seed: &workspace.seed,
+    };
+    let mut all: Vec<Condition> = campaign.audience.segment.iter().map(|key| Condition::Segment(key.clone())).collect();
+    all.extend(campaign.audience.condition.clone());
+    let mut audience = Sql::new(dialect);
+    compile(&Condition::All(all), &moment, dialect, &mut audience);
+    let except = (!campaign.audience.except.is_empty()).then(|| {
+        let mut sql = Sql::new(dialect);
+        compile(&Condition::Any(campaign.audience.except.clone()), &moment, dialect, &mut sql);
+        sql
+    });
+    Conditions { audience, except }
+}
+
+/// What is read for a plan. `campaign_id` is that of the campaign's row; without one nothing was ever sent.
+pub fn selection(
+    definitions: &Definitions,
+    campaign: &Campaign,
+    campaign_id: Option<CampaignId>,
+    now: Time,
+    dialect: Dialect,
+) -> Selection {
+    let Conditions { audience, except } = conditions(definitions, campaign, now, dialect);
+    let mut condition = Sql::new(dialect);
+    condition.push("(");
+    condition.append(&audience);
+    condition.push(")");
+    if let Some(except) = except {
+        condition.push(" AND NOT (");
+        condition.append(&except);
+        condition.push(")");
+    }
+    let mut channels: Vec<Channel> = Vec::new();
+    for message in messages(campaign) {
+        if !channels.contains(&message.channel) {
+            channels.push(message.channel);
+        }
+    }
+    let since = match campaign.re_entry {
+        ReEntry::Always => None,
+        ReEntry::Never => Some(None),
+        ReEntry::After(duration) => Some(Some(duration.subtracted(now, campaign.schedule.zone))),
+    };
+    Selection {
+        condition,
+        topic: campaign.topic.clone(),
+        channels,
+        attributes: attributes(campaign).0,
+        re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
+        engagement: campaign.audience.order == Order::MostEngaged,
+    }
+}
+
+/// Plans a run that has no rows yet; gives its arms.
+pub async fn plan(
+    store: &Store,
+    definitions: &Definitions,
+    campaign: &Campaign,
+    run: &Run,
+    forced: Option<&BTreeMap<String, String>>,
+    now: Time,
+) -> Result<Vec<Arm>, store::Error> {
+    let selection = selection(definitions, campaign, Some(run.campaign), now, store.dialect());
+    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, run.due_at, now);
+    decider.force(forced);
+    let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, run.due_at, &rows, now).await };
+    walk(store, campaign, &selection, &mut decider, write).await?;
+    Ok(decider.arms.rows())
+}
+
+/// Counts what a run would be if it were planned now.
+pub async fn preview(
+    store: &Store,
+    definitions: &Definitions,
+    campaign: &Campaign,
+    campaign_id: Option<CampaignId>,
+    now: Time,
+) -> Result<Preview, store::Error> {
+    let selection = selection(definitions, campaign, campaign_id, now, store.dialect());
+    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, now, now);
+    let counted = std::sync::Mutex::new(Preview::default());
+    let count = |rows: Vec<Planned>| {
+        let mut preview = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        preview.selected += rows.len() as u64;
+        for row in rows {
+            match row.refusal {
+                Some(refusal) => *preview.refused.entry(refusal).or_default() += 1,
+                None => *preview.messages.entry((row.arm, row.channel)).or_default() += 1,
+            }
+        }
+        std::future::ready(Ok(()))
+    };
+    walk(store, campaign, &selection, &mut decider, count).await?;
+    let mut preview = counted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    preview.arms = decider.arms.rows();
+    Ok(preview)
+}
+
+/// One snapshot: with a limit the audience is read twice, first to see who is within it.
+async fn walk<F, W>(
+    store: &Store,
+    campaign: &Campaign,
+    selection: &Selection,
+    decider: &mut Decider<'_>,
+    mut write: W,
+) -> Result<(), store::Error>
+where
+    W: FnMut(Vec<Planned>) -> F,
+    F: Future<Output = Result<(), store::Error>>,
+{
+    let mut snapshot = store.snapshot().await?;
+    for channel in &selection.channels {
+        let shared = snapshot.shared_addresses(*channel).await?;
+        decider.share(*channel, shared);
+    }
+    let last = match campaign.limit_audience {
+        None => None,
+        Some(limit) => Some(last_within(&mut snapshot, selection, decider, limit).await?),
+    };
+    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let reading = async {
+        let windows = windows;
+        snapshot.candidates(selection, windows).await
+    };
+    let writing = async {
+        while let Some(window) = read.recv().await {
+            let mut rows: Vec<Planned> = window
+                .into_iter()
+                .map(|candidate| {
+                    let mut decided = decider.decide(candidate);
+                    if let (Some(rank), Some(last)) = (decided.rank, last)
+                        && last.is_none_or(|last| rank > last)
+                        && decided.row.refusal.is_none()
+                    {
+                        decided.row.refusal = Some(Refusal::OverAudience);
+                    }
+                    decided.row
+                })
+                .collect();
+            // Messages first, so that blocks are full; then by mailbox site.
+            rows.sort_by(|a, b| (a.refusal.is_some(), &a.site, a.customer).cmp(&(b.refusal.is_some(), &b.site, b.customer)));
+            write(rows).await?;
+        }
+        Ok(())
+    };
+    let (read_result, written) = tokio::join!(reading, writing);
+    written.and(read_result)
+}
+
+/// The rank of the last message within the limit; `None` when the limit is nought.
+async fn last_within(
+    snapshot: &mut Snapshot,
+    selection: &Selection,
+    decider: &mut Decider<'_>,
+    limit: u64,
+) -> Result<Option<Rank>, store::Error> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut first: BinaryHeap<Rank> = BinaryHeap::new();
+    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let reading = snapshot.candidates(selection, windows);
+    let counting = async {
+        while let Some(window) = read.recv().await {
+            for candidate in window {
+                if let Some(rank) = decider.decide(candidate).rank {
+                    first.push(rank);
+                    if first.len() > limit {
+                        first.pop();
+                    }
+                }
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(reading, counting);
+    result?;
+    decider.rewind();
+    Ok(first.into_iter().max())
+}

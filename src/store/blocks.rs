@@ -1,0 +1,260 @@
+//! Claiming blocks of messages, and all that is needed to hand one over, in one query a block.
+
+use super::audience::{Bind, Sql};
+use super::planning::{bound, consent};
+use super::{Doing, Error, Store, micros};
+use crate::policy::Consent;
+use crate::types::{Channel, MessageState, NodeId, RunId, RunState, SuppressionReason, Time};
+use crate::{in_transaction, on_pool, on_writer};
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+/// A claimed block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Also the number of its first message.
+    pub id: i64,
+    pub run: RunId,
+    pub last: i64,
+    pub fence: i64,
+}
+
+/// Which messages to load.
+#[derive(Debug, Clone)]
+pub enum Which {
+    Block(Block),
+    /// Messages that are tried again, leased until this microsecond.
+    Leased {
+        ids: Vec<i64>,
+        lease: i64,
+    },
+}
+
+/// A message that may be due for hand-over, with its customer as of now.
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub id: i64,
+    pub run: RunId,
+    pub customer: i64,
+    pub channel: Channel,
+    pub arm: i16,
+    pub address: Option<String>,
+    pub site: String,
+    pub due_at: i64,
+    pub expires_at: Option<i64>,
+    pub attempts: i16,
+    /// When it was first composed, for a message that is tried again.
+    pub first_try_at: Option<i64>,
+    pub person: Person,
+    /// Of the address, while the customer still has it.
+    pub key: Option<Vec<u8>>,
+    pub suppression: Option<(SuppressionReason, Option<i64>)>,
+    pub consent: Option<Consent>,
+    pub consent_to_all: Option<Consent>,
+    pub erased: bool,
+    /// `except` holds now.
+    pub excluded: bool,
+    /// `recheck` is on, and segment and where hold no more.
+    pub left: bool,
+}
+
+/// The customer's own fields, and attributes as JSON text.
+#[derive(Debug, Clone, Default)]
+pub struct Person {
+    pub external_id: Option<String>,
+    pub draw_key: String,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub language: Option<String>,
+    pub country: Option<String>,
+    pub zone: Option<String>,
+    pub attributes: String,
+    pub created_at: i64,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+/// Conditions that are asked again, over the alias `c`.
+#[derive(Debug, Clone, Default)]
+pub struct Again {
+    pub except: Option<Sql>,
+    pub audience: Option<Sql>,
+    pub topic: Option<String>,
+}
+
+macro_rules! due_of {
+    ($row:expr, $doing:expr) => {{
+        let row = $row;
+        let code: i16 = row.try_get("channel").doing($doing)?;
+        let suppressed: Option<i16> = row.try_get("suppressed").doing($doing)?;
+        let until: Option<i64> = row.try_get("until").doing($doing)?;
+        Due {
+            id: row.try_get("id").doing($doing)?,
+            run: RunId(row.try_get("run_id").doing($doing)?),
+            customer: row.try_get("customer_id").doing($doing)?,
+            channel: Channel::from_code(code).unwrap_or(Channel::Email),
+            arm: row.try_get("arm").doing($doing)?,
+            address: row.try_get("address").doing($doing)?,
+            site: row.try_get("site").doing($doing)?,
+            due_at: row.try_get("due_at").doing($doing)?,
+            expires_at: row.try_get("expires_at").doing($doing)?,
+            attempts: row.try_get("attempts").doing($doing)?,
+            first_try_at: row.try_get("first_try_at").doing($doing)?,
+            person: Person {
+                external_id: row.try_get("external_id").doing($doing)?,
+                draw_key: row.try_get("draw_key").doing($doing)?,
+                first_name: row.try_get("first_name").doing($doing)?,
+                last_name: row.try_get("last_name").doing($doing)?,
+                language: row.try_get("language").doing($doing)?,
+                country: row.try_get("country").doing($doing)?,
+                zone: row.try_get("zone").doing($doing)?,
+                attributes: row.try_get("attributes").doing($doing)?,
+                created_at: row.try_get("created_at").doing($doing)?,
+                email: row.try_get("email").doing($doing)?,
+                phone: row.try_get("phone").doing($doing)?,
+            },
+            key: row.try_get("key").doing($doing)?,
+            suppression: suppressed.map(|code| (SuppressionReason::from_code(code).unwrap_or(SuppressionReason::Manual), until)),
+            consent: consent(row.try_get("topic_state").doing($doing)?, row.try_get("topic_at").doing($doing)?),
+            consent_to_all: consent(row.try_get("all_state").doing($doing)?, row.try_get("all_at").doing($doing)?),
+            erased: row.try_get::<Option<i64>, _>("erased_at").doing($doing)?.is_some(),
+            excluded: row.try_get::<i32, _>("excluded").doing($doing)? != 0,
+            left: row.try_get::<i32, _>("left_audience").doing($doing)? != 0,
+        }
+    }};
+}
+
+impl Store {
+    /// Claims up to `limit` blocks that are due, of runs that may send; none of `stalled`. No two processes ever hold the same block.
+    pub async fn claim_blocks(&self, node: NodeId, now: Time, limit: i64, stalled: &[RunId]) -> Result<Vec<Block>, Error> {
+        let lock = self.pick("", "FOR UPDATE OF b SKIP LOCKED");
+        let (ready, running) = (RunState::Ready.code(), RunState::Running.code());
+        let stalled: Vec<String> = stalled.iter().map(|run| run.0.to_string()).collect();
+        let not_stalled = if stalled.is_empty() { String::new() } else { format!("AND b.run_id NOT IN ({})", stalled.join(", ")) };
+        let claim = format!(
+            "UPDATE blocks SET node_id = $1, fence = fence + 1 WHERE id IN (
+                 SELECT b.id FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
+                 WHERE b.node_id IS NULL AND b.due_at <= $2 AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL {not_stalled}
+                 ORDER BY b.due_at, b.id LIMIT $3 {lock})
+             RETURNING id, run_id, last_id, fence"
+        );
+        let mut blocks = in_transaction!(self, "claim blocks", transaction => {
+            let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(claim)).bind(node.0).bind(micros(now)).bind(limit)
+                .fetch_all(&mut *transaction).await.doing("claim blocks")?;
+            let mut runs: Vec<i64> = rows.iter().map(|row| row.1).collect();
+            runs.dedup();
+            for run in runs {
+                sqlx::query("UPDATE runs SET state = $2, started_at = $3 WHERE id = $1 AND state = $4")
+                    .bind(run).bind(running).bind(micros(now)).bind(ready)
+                    .execute(&mut *transaction).await.doing("start a run")?;
+            }
+            rows.into_iter().map(|(id, run, last, fence)| Block { id, run: RunId(run), last, fence }).collect::<Vec<_>>()
+        });
+        blocks.sort_by_key(|block| block.id);
+        Ok(blocks)
+    }
+
+    /// Leases messages that are to be tried again and whose time has come, until `lease`; by run.
+    pub async fn claim_again(&self, now: Time, lease: Time, limit: i64) -> Result<BTreeMap<RunId, Vec<i64>>, Error> {
+        let lock = self.pick("", "FOR UPDATE OF m SKIP LOCKED");
+        let sql = format!(
+            "UPDATE messages SET next_at = $2 WHERE id IN (
+                 SELECT m.id FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+                 WHERE m.next_at IS NOT NULL AND m.next_at <= $1 AND m.state IN ({retry}, {deferred}) AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL
+                 ORDER BY m.next_at, m.id LIMIT $3 {lock})
+             RETURNING id, run_id",
+            retry = MessageState::Retry.code(),
+            deferred = MessageState::Deferred.code(),
+            ready = RunState::Ready.code(),
+            running = RunState::Running.code(),
+        );
+        let rows: Vec<(i64, i64)> =
+            on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).bind(micros(lease)).bind(limit).fetch_all(pool).await)
+                .doing("take up messages to try again")?;
+        let mut runs: BTreeMap<RunId, Vec<i64>> = BTreeMap::new();
+        for (id, run) in rows {
+            runs.entry(RunId(run)).or_default().push(id);
+        }
+        runs.values_mut().for_each(|ids| ids.sort_unstable());
+        Ok(runs)
+    }
+
+    /// When the next block or message falls due, among those that may be sent; may lie in the past.
+    pub async fn next_due(&self) -> Result<Option<i64>, Error> {
+        let sql = format!(
+            "SELECT MIN(at) FROM (
+                 SELECT MIN(b.due_at) AS at FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
+                 WHERE b.node_id IS NULL AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL
+                 UNION ALL
+                 SELECT MIN(m.next_at) FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+                 WHERE m.next_at IS NOT NULL AND m.state IN (3, 4) AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL) AS due",
+            ready = RunState::Ready.code(),
+            running = RunState::Running.code(),
+        );
+        let (at,): (Option<i64>,) =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await).doing("look for what is due next")?;
+        Ok(at)
+    }
+
+    /// The messages of a claim that still wait, with their customers and with what forbids them now; in the order of their numbers.
+    pub async fn load_due(&self, which: &Which, again: &Again) -> Result<Vec<Due>, Error> {
+        let doing = "read the messages of a block";
+        let mut sql = Sql::new(self.dialect());
+        let attributes = self.pick("c.attributes", "c.attributes::text AS attributes");
+        sql.push(&format!(
+            "SELECT m.id, m.run_id, m.customer_id, m.channel, m.arm, m.address, m.site, m.due_at, m.expires_at, m.attempts,
+                    CASE WHEN m.attempts > 0 THEN COALESCE((SELECT MIN(y.at) FROM attempts y WHERE y.message_id = m.id), m.changed_at) END AS first_try_at,
+                    c.external_id, c.draw_key, c.first_name, c.last_name, c.language, c.country, c.zone, {attributes}, c.created_at, c.erased_at,
+                    (SELECT e.address FROM addresses e WHERE e.customer_id = c.id AND e.channel = 1 AND e.is_primary = 1 LIMIT 1) AS email,
+                    (SELECT p.address FROM addresses p WHERE p.customer_id = c.id AND p.channel = 2 AND p.is_primary = 1 LIMIT 1) AS phone,
+                    a.key, s.reason AS suppressed, s.until, t.state AS topic_state, t.at AS topic_at, w.state AS all_state, w.at AS all_at, "
+        ));
+        for (condition, holds, name) in [(&again.except, "1", "excluded"), (&again.audience, "0", "left_audience")] {
+            match condition {
+                None => sql.push(&format!("CAST(0 AS INTEGER) AS {name}")),
+                Some(condition) => {
+                    sql.push("CASE WHEN (");
+                    sql.append(condition);
+                    sql.push(&format!(") THEN {holds} ELSE 1 - {holds} END AS {name}"));
+                }
+            }
+            if name == "excluded" {
+                sql.push(", ");
+            }
+        }
+        sql.push(
+            " FROM messages m JOIN customers c ON c.id = m.customer_id
+              LEFT JOIN addresses a ON a.customer_id = m.customer_id AND a.channel = m.channel AND a.address = m.address
+              LEFT JOIN suppressions s ON s.key = a.key
+              LEFT JOIN consent_state t ON t.customer_id = m.customer_id AND t.channel = m.channel AND t.topic = ",
+        );
+        sql.bind(Bind::Text(again.topic.clone().unwrap_or_default()));
+        sql.push(" LEFT JOIN consent_state w ON w.customer_id = m.customer_id AND w.channel = m.channel AND w.topic = '*' WHERE ");
+        match which {
+            Which::Block(block) => {
+                sql.push("m.id BETWEEN ");
+                sql.bind(Bind::Integer(block.id));
+                sql.push(" AND ");
+                sql.bind(Bind::Integer(block.last));
+                sql.push(&format!(" AND m.state = {}", MessageState::Planned.code()));
+            }
+            Which::Leased { ids, lease } => {
+                let list: Vec<String> = ids.iter().map(i64::to_string).collect();
+                sql.push(&format!("m.id IN ({}) AND m.state IN (3, 4) AND m.next_at = ", list.join(", ")));
+                sql.bind(Bind::Integer(*lease));
+            }
+        }
+        sql.push(" ORDER BY m.id");
+        match self {
+            Store::Sqlite(sqlite) => {
+                let rows =
+                    bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch_all(&sqlite.read).await.doing(doing)?;
+                rows.iter().map(|row| Ok(due_of!(row, doing))).collect()
+            }
+            Store::Postgres(pool) => {
+                let rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch_all(pool).await.doing(doing)?;
+                rows.iter().map(|row| Ok(due_of!(row, doing))).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What planning reads and writes: the audience with all that decisions need, streamed from one snapshot, and the rows of the ledger.
+//!
+//! Reading goes by customer number, so that the joins walk every table in its own order; nothing is sorted by the database and
+//! memory does not grow with the audience. Writing is one transaction a window of customers (≤ 50 ms), so that an engine can go on.
+
+use super::audience::{Bind, Sql};
+use super::{Dialect, Doing, Error, Store, micros};
+use crate::policy::Consent;
+use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, RunId, SuppressionReason, Time};
+use futures_util::TryStreamExt;
+use sqlx::Row;
+use std::collections::HashSet;
+use tokio::sync::mpsc;
+
+/// Rows that are read, decided and written together.
+pub const WINDOW: usize = 4096;
+/// Messages of a block.
+pub const BLOCK: usize = 256;
+
+/// Whom to read and what of them.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Over the alias `c`: segment and where, without except.
+    pub condition: Sql,
+    pub topic: Option<String>,
+    /// Channels that some message of the campaign uses.
+    pub channels: Vec<Channel>,
+    /// Attribute paths whose values are wanted, in order.
+    pub attributes: Vec<String>,
+    pub re_entry: Option<ReEntry>,
+    /// Whether the engagement of the first channel's address is wanted.
+    pub engagement: bool,
+}
+
+/// Leaves out who had something of this campaign since then (`None`: ever).
+#[derive(Debug, Clone)]
+pub struct ReEntry {
+    pub campaign: CampaignId,
+    pub since: Option<Time>,
+}
+
+/// One selected customer.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub id: i64,
+    pub draw_key: String,
+    pub country: Option<String>,
+    /// As `Selection::channels`.
+    pub ways: Vec<Way>,
+    /// As `Selection::attributes`: JSON text, `None` when missing.
+    pub attributes: Vec<Option<String>>,
+    pub engaged_at: Option<i64>,
+}
+
+/// A customer on one channel.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    pub address: Option<String>,
+    pub site: String,
+    pub suppression: Option<(SuppressionReason, Option<i64>)>,
+    pub consent: Option<Consent>,
+    pub consent_to_all: Option<Consent>,
+}
+
+/// A row of the ledger as planned.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub customer: i64,
+    pub channel: Channel,
+    pub arm: i16,
+    pub refusal: Option<Refusal>,
+    pub address: Option<String>,
+    pub site: String,
+    pub expires_at: Option<i64>,
+}
+
+/// One view of the database, held open.
+pub enum Snapshot {
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+}
+
+/// Binds every value of an [`Sql`] in order.
+macro_rules! bound {
+    ($query:expr, $binds:expr) => {{
+        let mut query = $query;
+        for bind in $binds {
+            query = match bind {
+                Bind::Text(value) => query.bind(value.clone()),
+                Bind::Integer(value) => query.bind(*value),
+                Bind::Float(value) => query.bind(*value),
+            };
+        }
+        query
+    }};
+}
+pub(crate) use bound;
+
+impl Store {
+    /// Opens a reading snapshot.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let doing = "open a reading snapshot";
+        Ok(match self {
+            Store::Sqlite(sqlite) => Snapshot::Sqlite(sqlite.read.begin().await.doing(doing)?),
+            Store::Postgres(pool) => {
+                Snapshot::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.doing(doing)?)
+            }
+        })
+    }
+
+    /// Writes one window of a plan: rows get the next numbers in their order; blocks are cut from the messages among them, which must come first.
+    pub async fn write_plan(&self, run: RunId, due: Time, rows: &[Planned], now: Time) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let next = self.pick(
+            "INSERT INTO settings (name, value) VALUES ('next_message', CAST(1 + $1 AS TEXT))
+             ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(settings.value AS INTEGER) + $1 AS TEXT) RETURNING CAST(value AS INTEGER)",
+            "INSERT INTO settings (name, value) VALUES ('next_message', (1 + $1)::text)
+             ON CONFLICT (name) DO UPDATE SET value = (settings.value::bigint + $1)::text RETURNING value::bigint",
+        );
+        match self {
+            Store::Sqlite(sqlite) => {
+                let mut transaction = sqlite.write.begin_with("BEGIN IMMEDIATE").await.doing("write a plan")?;
+                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut *transaction).await.doing("take message numbers")?;
+                let first = end - count;
+                for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
+                    let mut text = String::with_capacity(chunk.len() * 40 + 400);
+                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?1, column2, column3, column4, column5, column6, column7, column8, ?2, column9, ?3 FROM (VALUES ");
+                    for index in 0..chunk.len() {
+                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?)" });
+                    }
+                    text.push(')');
+                    let mut query = sqlx::query(sqlx::AssertSqlSafe(text))
+                        .bind(run.0)
+                        .bind(micros(due))
+                        .bind(micros(now))
+                        .persistent(chunk.len() == CHUNK);
+                    for (index, row) in chunk.iter().enumerate() {
+                        let id = first + (chunk_number * CHUNK + index) as i64;
+                        query = query
+                            .bind(id)
+                            .bind(row.customer)
+                            .bind(row.channel.code())
+                            .bind(row.arm)
+                            .bind(state(row))
+                            .bind(row.refusal.map(Refusal::code))
+                            .bind(row.address.as_deref())
+                            .bind(row.site.as_str())
+                            .bind(row.expires_at);
+                    }
+                    query.execute(&mut *transaction).await.doing("write a plan")?;
+                }
+                for (from, to) in blocks(rows, first) {
+                    sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) VALUES ($1, $2, $1, $3, $4)")
+                        .bind(from)
+                        .bind(run.0)
+                        .bind(to)
+                        .bind(micros(due))
+                        .execute(&mut *transaction)
+                        .await
+                        .doing("cut blocks")?;
+                }
+                transaction.commit().await.doing("write a plan")
+            }
+            Store::Postgres(pool) => {
+                let mut transaction = pool.begin().await.doing("write a plan")?;
+                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut *transaction).await.doing("take message numbers")?;
+                let first = end - count;
+                let column = |of: &dyn Fn(&Planned) -> i16| rows.iter().map(of).collect::<Vec<i16>>();
+                sqlx::query(
+                    "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at)
+                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.address, v.site, $2, v.expires, $3
+                     FROM UNNEST($4::bigint[], $5::bigint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::text[], $11::text[], $12::bigint[])
+                          AS v(id, customer, channel, arm, state, reason, address, site, expires)")
+                    .bind(run.0).bind(micros(due)).bind(micros(now))
+                    .bind((first..end).collect::<Vec<i64>>())
+                    .bind(rows.iter().map(|row| row.customer).collect::<Vec<i64>>())
+                    .bind(column(&|row| row.channel.code())).bind(column(&|row| row.arm)).bind(column(&|row| state(row)))
+                    .bind(rows.iter().map(|row| row.refusal.map(Refusal::code)).collect::<Vec<Option<i16>>>())
+                    .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<Option<&str>>>())
+                    .bind(rows.iter().map(|row| row.site.as_str()).collect::<Vec<&str>>())
+                    .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<Option<i64>>>())
+                    .execute(&mut *transaction).await.doing("write a plan")?;
+                let (from, to): (Vec<i64>, Vec<i64>) = blocks(rows, first).into_iter().unzip();
+                sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) SELECT b.first, $1, b.first, b.last, $2 FROM UNNEST($3::bigint[], $4::bigint[]) AS b(first, last)")
+                    .bind(run.0).bind(micros(due)).bind(from).bind(to).execute(&mut *transaction).await.doing("cut blocks")?;
+                transaction.commit().await.doing("write a plan")
+            }
+        }
+    }
+}
+
+/// Rows of one statement: nine values each, and SQLite takes 32,766.
+const CHUNK: usize = 1024;
+
+fn state(row: &Planned) -> i16 {
+    if row.refusal.is_some() { MessageState::Refused.code() } else { MessageState::Planned.code() }
+}
+
+/// First and last number of each block.
+fn blocks(rows: &[Planned], first: i64) -> Vec<(i64, i64)> {
+    let messages = rows.iter().take_while(|row| row.refusal.is_none()).count() as i64;
+    let size = BLOCK as i64;
+    (0..messages).step_by(BLOCK).map(|from| (first + from, first + (from + size).min(messages) - 1)).collect()
+}
+
+/// Adds a row to the window, and sends the window when it is full.
+macro_rules! push {
+    ($selection:expr, $row:expr, $window:expr, $windows:expr, $doing:expr) => {{
+        let row = $row;
+        let id: i64 = row.try_get(0).doing($doing)?;
+        // A second primary address would be a second row; the first is the one.
+        if $window.last().is_none_or(|last: &Candidate| last.id != id) {
+            if $window.len() == WINDOW && $windows.send(std::mem::replace(&mut $window, Vec::with_capacity(WINDOW))).await.is_err() {
+                return Ok(());
+            }
+            let mut ways = Vec::with_capacity($selection.channels.len());
+            for way in 0..$selection.channels.len() {
+                let at = FIXED + way * 8;
+                let suppressed: Option<i16> = row.try_get(at + 2).doing($doing)?;
+                let until: Option<i64> = row.try_get(at + 3).doing($doing)?;
+                ways.push(Way {
+                    address: row.try_get(at).doing($doing)?,
+                    site: row.try_get::<Option<String>, _>(at + 1).doing($doing)?.unwrap_or_default(),
+                    suppression: suppressed.map(|code| (SuppressionReason::from_code(code).unwrap_or(SuppressionReason::Manual), until)),
+                    consent: consent(row.try_get(at + 4).doing($doing)?, row.try_get(at + 5).doing($doing)?),
+                    consent_to_all: consent(row.try_get(at + 6).doing($doing)?, row.try_get(at + 7).doing($doing)?),
+                });
+            }
+            let at = FIXED + $selection.channels.len() * 8;
+            let mut attributes = Vec::with_capacity($selection.attributes.len());
+            for index in 0..$selection.attributes.len() {
+                attributes.push(row.try_get(at + index).doing($doing)?);
+            }
+            $window.push(Candidate {
+                id,
+                draw_key: row.try_get(1).doing($doing)?,
+                country: row.try_get(2).doing($doing)?,
+                engaged_at: row.try_get(3).doing($doing)?,
+                ways,
+                attributes,
+            });
+        }
+    }};
+}
+
+/// Columns before those of the ways.
+const FIXED: usize = 4;
+
+pub(crate) fn consent(state: Option<i16>, at: Option<i64>) -> Option<Consent> {
+    Some(Consent { state: ConsentState::from_code(state?)?, at: at? })
+}
+
+impl Snapshot {
+    /// Addresses of a channel that more than one customer has.
+    pub async fn shared_addresses(&mut self, channel: Channel) -> Result<HashSet<String>, Error> {
+        let sql = "SELECT address FROM addresses WHERE channel = $1 GROUP BY address HAVING COUNT(*) > 1";
+        let rows: Vec<(String,)> = match self {
+            Snapshot::Sqlite(transaction) => sqlx::query_as(sql).bind(channel.code()).fetch_all(&mut **transaction).await,
+            Snapshot::Postgres(transaction) => sqlx::query_as(sql).bind(channel.code()).fetch_all(&mut **transaction).await,
+        }
+        .doing("look for shared addresses")?;
+        Ok(rows.into_iter().map(|(address,)| address).collect())
+    }
+
+    /// Streams the selected customers in the order of their numbers, a window at a time; stops when nobody listens any more.
+    pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
+        let doing = "read the audience";
+        match self {
+            Snapshot::Sqlite(transaction) => {
+                let sql = question(selection, Dialect::Sqlite);
+                let mut rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch(&mut **transaction);
+                let mut window = Vec::with_capacity(WINDOW);
+                while let Some(row) = rows.try_next().await.doing(doing)? {
+                    push!(selection, row, window, windows, doing);
+                }
+                let _ = windows.send(window).await;
+            }
+            Snapshot::Postgres(transaction) => {
+                let sql = question(selection, Dialect::Postgres);
+                let mut rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch(&mut **transaction);
+                let mut window = Vec::with_capacity(WINDOW);
+                while let Some(row) = rows.try_next().await.doing(doing)? {
+                    push!(selection, row, window, windows, doing);
+                }
+                let _ = windows.send(window).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one statement of a plan.
+fn question(selection: &Selection, dialect: Dialect) -> Sql {
+    let mut sql = Sql::new(dialect);
+    sql.push("SELECT c.id, c.draw_key, c.country");
+    sql.push(if selection.engagement { ", a0.engaged_at" } else { ", CAST(NULL AS BIGINT)" });
+    for way in 0..selection.channels.len() {
+        sql.push(&format!(", a{way}.address, a{way}.site, s{way}.reason, s{way}.until"));
+        sql.push(&match &selection.topic {
+            Some(_) => format!(", t{way}.state, t{way}.at, w{way}.state, w{way}.at"),
+            None => ", CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT), CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT)".to_string(),
+        });
+    }
+    for path in &selection.attributes {
+        sql.push(", ");
+        push_attribute(&mut sql, path, dialect);
+    }
+    sql.push(" FROM customers c");
+    for (way, channel) in selection.channels.iter().enumerate() {
+        let channel = channel.code();
+        sql.push(&format!(
+            " LEFT JOIN addresses a{way} ON a{way}.customer_id = c.id AND a{way}.channel = {channel} AND a{way}.is_primary = 1
+              LEFT JOIN suppressions s{way} ON s{way}.key = a{way}.key"
+        ));
+        if let Some(topic) = &selection.topic {
+            sql.push(&format!(
+                " LEFT JOIN consent_state t{way} ON t{way}.customer_id = c.id AND t{way}.channel = {channel} AND t{way}.topic = "
+            ));
+            sql.bind(Bind::Text(topic.clone()));
+            sql.push(&format!(
+                " LEFT JOIN consent_state w{way} ON w{way}.customer_id = c.id AND w{way}.channel = {channel} AND w{way}.topic = '*'"
+            ));
+        }
+    }
+    sql.push(" WHERE c.erased_at IS NULL AND (");
+    sql.append(&selection.condition);
+    sql.push(")");
+    if let Some(re_entry) = &selection.re_entry {
+        push_re_entry(&mut sql, re_entry);
+    }
+    sql.push(" ORDER BY c.id");
+    sql
+}
+
+/// The attribute as JSON text, or NULL.
+pub(crate) fn push_attribute(sql: &mut Sql, path: &str, dialect: Dialect) {
+    let own = ["external_id", "first_name", "last_name", "language", "country", "zone"];
+    match dialect {
+        Dialect::Sqlite if own.contains(&path) => sql.push(&format!("CASE WHEN c.{path} IS NULL THEN NULL ELSE json_quote(c.{path}) END")),
+        Dialect::Postgres if own.contains(&path) => sql.push(&format!("to_json(c.{path})::text")),
+        Dialect::Sqlite => {
+            sql.push("c.attributes -> ");
+            let quoted: Vec<String> = path.split('.').map(|part| format!("\"{part}\"")).collect();
+            sql.bind(Bind::Text(format!("$.{}", quoted.join("."))));
+        }
+        Dialect::Postgres => {
+            sql.push("(c.attributes #> CAST(");
+            let quoted: Vec<String> = path.split('.').map(|part| format!("\"{part}\"")).collect();
+            sql.bind(Bind::Text(format!("{{{}}}", quoted.join(","))));
+            sql.push(" AS text[]))::text");
+        }
+    }
+}
+
+/// Something was sent, or will be, or the person was held out.
+fn push_re_entry(sql: &mut Sql, re_entry: &ReEntry) {
+    let (refused, failed, expired, cancelled) =
+        (MessageState::Refused.code(), MessageState::Failed.code(), MessageState::Expired.code(), MessageState::Cancelled.code());
+    sql.push(
+        " AND NOT EXISTS (SELECT 1 FROM messages mr JOIN runs rr ON rr.id = mr.run_id
+            WHERE mr.customer_id = c.id AND rr.is_test = 0 AND rr.campaign_id = ",
+    );
+    sql.bind(Bind::Integer(re_entry.campaign.0));
+    sql.push(&format!(
+        " AND (mr.state NOT IN ({refused}, {failed}, {expired}, {cancelled}) OR (mr.state = {refused} AND mr.reason = {}))",
+        Refusal::HeldOut.code()
+    ));
+    if let Some(since) = re_entry.since {
+        sql.push(" AND COALESCE(mr.accepted_at, mr.due_at) >= ");
+        sql.bind(Bind::Integer(micros(since)));
+    }
+    sql.push(")");
+}

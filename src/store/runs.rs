@@ -1,0 +1,233 @@
+//! Occurrences of campaigns and their arms.
+
+use super::{Doing, Error, Store, from_micros, micros};
+use crate::types::{CampaignId, MessageState, RunId, RunState, Time, VersionId};
+use crate::{in_transaction, on_pool, on_writer};
+
+/// One occurrence of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub id: RunId,
+    pub campaign: CampaignId,
+    /// The campaign's key.
+    pub key: String,
+    /// From 1 in each campaign.
+    pub number: i64,
+    pub version: VersionId,
+    pub occurrence: String,
+    pub is_test: bool,
+    pub due_at: Time,
+    pub state: RunState,
+    pub planned_at: Option<Time>,
+    pub finished_at: Option<Time>,
+}
+
+/// An arm of a run: 0 is held out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    pub arm: i16,
+    pub name: String,
+    pub held_out: bool,
+}
+
+/// The arm of those held out.
+pub const HELD_OUT: i16 = 0;
+/// Of those refused before anything was drawn.
+pub const NOT_DRAWN: i16 = -1;
+
+const RUN: &str =
+    "SELECT r.id, r.campaign_id, c.key, r.number, r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at
+                   FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
+type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>);
+
+fn run_of(row: Row) -> Run {
+    Run {
+        id: RunId(row.0),
+        campaign: CampaignId(row.1),
+        key: row.2,
+        number: row.3,
+        version: VersionId(row.4),
+        occurrence: row.5,
+        is_test: row.6 != 0,
+        due_at: from_micros(row.7),
+        state: RunState::from_code(row.8).unwrap_or(RunState::Paused),
+        planned_at: row.9.map(from_micros),
+        finished_at: row.10.map(from_micros),
+    }
+}
+
+/// Held while one process plans; others wait. It ends with the value.
+#[derive(Debug)]
+pub struct PlanningLock(#[allow(dead_code, reason = "held, not read")] Option<sqlx::pool::PoolConnection<sqlx::Postgres>>);
+
+/// The key of PostgreSQL's advisory lock for planning.
+const PLANNING: i64 = 0x706f_7374_0001;
+
+impl Store {
+    /// Takes the right to plan; `None` while another machine has it. On SQLite there is one engine, which has it.
+    pub async fn lock_planning(&self) -> Result<Option<PlanningLock>, Error> {
+        let Store::Postgres(pool) = self else { return Ok(Some(PlanningLock(None))) };
+        let mut connection = pool.acquire().await.doing("take the right to plan")?;
+        // The lock lives as long as the session: the connection is closed, not given back.
+        connection.close_on_drop();
+        let (taken,): (bool,) = sqlx::query_as("SELECT pg_try_advisory_lock($1)")
+            .bind(PLANNING)
+            .fetch_one(&mut *connection)
+            .await
+            .doing("take the right to plan")?;
+        Ok(taken.then_some(PlanningLock(Some(connection))))
+    }
+
+    /// Makes a run in state planning for each occurrence that has none yet, and notes that occurrences up to `until` were looked at.
+    pub async fn create_runs(
+        &self,
+        campaign: CampaignId,
+        version: VersionId,
+        occurrences: &[(String, Time)],
+        until: Time,
+    ) -> Result<(), Error> {
+        in_transaction!(self, "make runs", transaction => {
+            for (occurrence, due) in occurrences {
+                sqlx::query(
+                    "INSERT INTO runs (campaign_id, number, version_id, occurrence, is_test, due_at, state)
+                     SELECT $1, COALESCE((SELECT MAX(number) FROM runs WHERE campaign_id = $1), 0) + 1, $2, $3, $4, $5, $6 WHERE true
+                     ON CONFLICT (campaign_id, occurrence) DO NOTHING")
+                    .bind(campaign.0).bind(version.0).bind(occurrence).bind(i16::from(occurrence.starts_with("test:")))
+                    .bind(micros(*due)).bind(RunState::Planning.code())
+                    .execute(&mut *transaction).await.doing("make a run")?;
+            }
+            sqlx::query("UPDATE campaigns SET scheduled_until = $2 WHERE id = $1 AND scheduled_until < $2")
+                .bind(campaign.0).bind(micros(until)).execute(&mut *transaction).await.doing("note what was scheduled")?;
+        });
+        Ok(())
+    }
+
+    /// Runs in one of these states, the earliest due first.
+    pub async fn runs_in(&self, states: &[RunState]) -> Result<Vec<Run>, Error> {
+        let list: Vec<String> = states.iter().map(|state| state.code().to_string()).collect();
+        let sql = format!("{RUN} WHERE r.state IN ({}) ORDER BY r.due_at, r.id", list.join(", "));
+        let rows: Vec<Row> = on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await).doing("read runs")?;
+        Ok(rows.into_iter().map(run_of).collect())
+    }
+
+    /// All runs of a campaign, or of all, in the order of their numbers.
+    pub async fn runs_of(&self, campaign: Option<&str>) -> Result<Vec<Run>, Error> {
+        let sql = format!("{RUN} WHERE $1 = '' OR c.key = $1 ORDER BY c.key, r.number");
+        let rows: Vec<Row> =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(campaign.unwrap_or("")).fetch_all(pool).await)
+                .doing("read runs")?;
+        Ok(rows.into_iter().map(run_of).collect())
+    }
+
+    pub async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {
+        let sql = format!("{RUN} WHERE r.id = $1");
+        let row: Option<Row> =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id.0).fetch_optional(pool).await).doing("read a run")?;
+        Ok(row.map(run_of))
+    }
+
+    /// The arms of a run, held-out people first.
+    pub async fn arms(&self, run: RunId) -> Result<Vec<Arm>, Error> {
+        let sql = "SELECT arm, name, held_out FROM arms WHERE run_id = $1 ORDER BY arm";
+        let rows: Vec<(i16, String, i16)> =
+            on_pool!(self, pool => sqlx::query_as(sql).bind(run.0).fetch_all(pool).await).doing("read the arms")?;
+        Ok(rows.into_iter().map(|(arm, name, held_out)| Arm { arm, name, held_out: held_out != 0 }).collect())
+    }
+
+    /// The plan is complete: its arms are known and its messages may leave.
+    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], now: Time) -> Result<(), Error> {
+        in_transaction!(self, "finish planning", transaction => {
+            for arm in arms {
+                sqlx::query("INSERT INTO arms (run_id, arm, name, held_out) VALUES ($1, $2, $3, $4)")
+                    .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
+                    .execute(&mut *transaction).await.doing("store the arms")?;
+            }
+            sqlx::query("UPDATE runs SET state = $2, planned_at = $3 WHERE id = $1 AND state = $4")
+                .bind(run.0).bind(RunState::Ready.code()).bind(micros(now)).bind(RunState::Planning.code())
+                .execute(&mut *transaction).await.doing("finish planning")?;
+        });
+        Ok(())
+    }
+
+    /// Takes back what a planner that died had written; a few rows at a time.
+    pub async fn drop_plan(&self, run: RunId) -> Result<(), Error> {
+        loop {
+            let sql = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE run_id = $1 LIMIT 5000)";
+            let gone = on_writer!(self, pool => sqlx::query(sql).bind(run.0).execute(pool).await.map(|done| done.rows_affected()))
+                .doing("drop an unfinished plan")?;
+            if gone == 0 {
+                break;
+            }
+        }
+        for sql in ["DELETE FROM blocks WHERE run_id = $1", "DELETE FROM arms WHERE run_id = $1"] {
+            on_writer!(self, pool => sqlx::query(sql).bind(run.0).execute(pool).await.map(|_| ())).doing("drop an unfinished plan")?;
+        }
+        Ok(())
+    }
+
+    /// Runs with nothing left to hand over become done.
+    pub async fn finish_runs(&self, now: Time) -> Result<Vec<RunId>, Error> {
+        let sql = format!(
+            "UPDATE runs SET state = {done}, finished_at = $1
+             WHERE state IN ({ready}, {running}) AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.run_id = runs.id)
+               AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.next_at IS NOT NULL AND m.run_id = runs.id) RETURNING id",
+            done = RunState::Done.code(),
+            ready = RunState::Ready.code(),
+            running = RunState::Running.code()
+        );
+        let rows: Vec<(i64,)> = on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).fetch_all(pool).await)
+            .doing("finish runs")?;
+        Ok(rows.into_iter().map(|(id,)| RunId(id)).collect())
+    }
+
+    /// Stops new hand-overs of a campaign, or lets them go on; `false` when there is no such campaign.
+    pub async fn pause_campaign(&self, key: &str, at: Option<Time>) -> Result<bool, Error> {
+        let sql = "UPDATE campaigns SET paused_at = $2 WHERE key = $1";
+        let done =
+            on_writer!(self, pool => sqlx::query(sql).bind(key).bind(at.map(micros)).execute(pool).await.map(|done| done.rows_affected()))
+                .doing("pause a campaign")?;
+        Ok(done > 0)
+    }
+
+    /// Cancels what has not been handed over of a campaign's unfinished runs; gives how many messages that were. What flies, finishes.
+    pub async fn cancel_campaign(&self, key: &str, now: Time) -> Result<u64, Error> {
+        let mut cancelled = 0;
+        for run in self.runs_of(Some(key)).await? {
+            if !matches!(run.state, RunState::Done | RunState::Cancelled) {
+                cancelled += self.cancel_run(run.id, now).await?;
+            }
+        }
+        Ok(cancelled)
+    }
+
+    pub async fn cancel_run(&self, run: RunId, now: Time) -> Result<u64, Error> {
+        let sql = "UPDATE runs SET state = $2, finished_at = $3 WHERE id = $1";
+        on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(RunState::Cancelled.code()).bind(micros(now)).execute(pool).await.map(|_| ()))
+            .doing("cancel a run")?;
+        let mut cancelled = 0;
+        loop {
+            let blocks =
+                on_pool!(self, pool => sqlx::query_as("SELECT id, first_id, last_id FROM blocks WHERE run_id = $1 ORDER BY id LIMIT 8")
+                .bind(run.0).fetch_all(pool).await)
+                .doing("cancel a run")?;
+            let blocks: Vec<(i64, i64, i64)> = blocks;
+            if blocks.is_empty() {
+                break;
+            }
+            in_transaction!(self, "cancel a run", transaction => {
+                for (id, first, last) in &blocks {
+                    cancelled += sqlx::query("UPDATE messages SET state = $3, changed_at = $4 WHERE id BETWEEN $1 AND $2 AND state = $5")
+                        .bind(first).bind(last).bind(MessageState::Cancelled.code()).bind(micros(now)).bind(MessageState::Planned.code())
+                        .execute(&mut *transaction).await.doing("cancel messages")?.rows_affected();
+                    sqlx::query("DELETE FROM blocks WHERE id = $1").bind(id).execute(&mut *transaction).await.doing("cancel messages")?;
+                }
+            });
+        }
+        let sql =
+            "UPDATE messages SET state = $2, changed_at = $3, next_at = NULL WHERE next_at IS NOT NULL AND run_id = $1 AND state IN (3, 4)";
+        cancelled += on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(MessageState::Cancelled.code()).bind(micros(now))
+            .execute(pool).await.map(|done| done.rows_affected()))
+        .doing("cancel messages")?;
+        Ok(cancelled)
+    }
+}

@@ -69,6 +69,22 @@ impl std::fmt::Display for EmailAddress {
     }
 }
 
+/// The address in a cell of somebody's table, where people leave `mailto:`, a name with angle brackets, a dot behind, or several
+/// addresses, of which the first is the one. Says whether there were more.
+pub fn in_cell(cell: &str) -> Result<(EmailAddress, bool), (String, Error)> {
+    let whole = match (cell.rfind('<'), cell.rfind('>')) {
+        (Some(start), Some(end)) if start < end && cell[start..end].contains('@') => &cell[start + 1..end],
+        _ => cell,
+    };
+    let mut parts = whole.split([';', ',']).flat_map(|part| part.split(" / ")).map(str::trim).filter(|part| !part.is_empty());
+    let written = parts.next().unwrap_or("");
+    let bare = written.strip_prefix("mailto:").unwrap_or(written).trim_end_matches('.').replace(" @", "@").replace("@ ", "@");
+    match EmailAddress::parse(&bare) {
+        Ok(address) => Ok((address, parts.next().is_some())),
+        Err(why) => Err((written.to_string(), why)),
+    }
+}
+
 /// Blanks and invisible characters that spreadsheets and copying leave around an address; line ends are not among them.
 pub(crate) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{a0}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
@@ -250,6 +266,23 @@ mod tests {
         check("a@host.localhost", Err(Error::Domain("mail to such a domain leads nowhere")));
         check("a\r\nBcc: b@example.org", Err(Error::LocalPartCharacter('\r')));
         check(&format!("{}@example.org", "a".repeat(65)), Err(Error::TooLong));
+    }
+
+    #[test]
+    fn cells_of_tables_give_their_first_address() {
+        for cell in [
+            "ada@example.org.",
+            "mailto:ada@example.org",
+            "\"Ада, графиня\" <ada@example.org>",
+            "<ada@example.org>",
+            "ada@ example.org",
+            "ada@example.org; bo@example.org",
+            "ada@example.org / bo@example.org",
+            ";ada@example.org,",
+        ] {
+            assert_eq!(in_cell(cell).map(|(address, _)| address.into_string()).as_deref(), Ok("ada@example.org"), "{cell}");
+        }
+        assert!(in_cell("ada@@example.org").is_err() && in_cell("> <@").is_err());
     }
 
     #[test]

@@ -4,6 +4,12 @@
 //! Writing is left to `store`; whether a customer may be written to is decided by `policy`.
 
 pub mod email;
+pub mod files;
 pub mod keys;
 pub mod phone;
 pub mod places;
+pub mod dates;
+pub mod mapping;
+pub mod values;
+pub mod folded;
+pub mod import;

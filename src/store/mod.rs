@@ -4,10 +4,14 @@
 //! word through [`Store::pick`], or an arm of its own where speed asks for it. Times are bound as microseconds ([`micros`]) and come
 //! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through [`Store::write`].
 
+pub mod addresses;
+pub mod attributes;
 pub mod audience;
 pub mod batch;
 pub mod blocks;
+pub mod consents;
 pub mod conversions;
+pub mod customers;
 pub mod definitions;
 pub mod ledger;
 pub mod nodes;
@@ -15,6 +19,7 @@ pub mod planning;
 pub mod responses;
 pub mod runs;
 pub mod sql;
+pub mod suppressions;
 pub mod tallies;
 
 use crate::types::Time;

@@ -2,5 +2,6 @@
 
 mod databases;
 mod deliver;
+mod import;
 mod order;
 mod respond;

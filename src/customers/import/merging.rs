@@ -1,0 +1,520 @@
+//! A batch of checked rows against who is stored: who is meant, what changes, what must be rejected.
+//!
+//! Found by external id, then email, then phone. Two different customers, or an email or phone of somebody with another external id, reject
+//! the row and both are named. An empty cell leaves, `null` clears. Rows of one batch see each other in their order.
+
+use super::people::{ConsentGiven, Given, Person};
+use super::{Outcome, Settings, Sink};
+use crate::customers::{email, folded};
+use crate::store::addresses::{AddressRow, StoredAddress};
+use crate::store::consents::{ConsentRow, StoredConsent};
+use crate::store::customers::{Changes, Customer, Found, Wanted};
+use crate::store::suppressions::SuppressionRow;
+use crate::store::{self, Store, micros};
+use crate::types::{Channel, ConsentState, SuppressionReason};
+use serde_json::{Map, Value};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+
+/// Writes people; knows who was stored when the base was empty at the start.
+pub(crate) struct Writer {
+    store: Store,
+    source: String,
+    now: i64,
+    now_time: crate::types::Time,
+    dry_run: bool,
+    /// Hash of external id or address key → number. Kept while this import is the first one: everybody stored is in it.
+    everybody: Option<HashMap<u64, i64>>,
+    hasher: RandomState,
+}
+
+/// Beyond so many entries memory would grow too much: the indexes are built, and the import goes on with them.
+const MOST_KNOWN: usize = 6_000_000;
+
+impl Writer {
+    pub async fn new(store: Store, settings: &Settings) -> Result<Writer, store::Error> {
+        Ok(Writer {
+            store,
+            source: settings.source.clone(),
+            now: micros(settings.now),
+            now_time: settings.now,
+            dry_run: settings.dry_run,
+            everybody: None,
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Drops the indexes of an empty base, to build them at the end: several times faster. Nothing else may write customers meanwhile.
+    pub async fn first_import(&mut self) -> Result<(), store::Error> {
+        if !self.dry_run && self.store.has_no_customers().await? {
+            self.store.drop_customer_indexes().await?;
+            self.everybody = Some(HashMap::new());
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, people: &[Person]) -> Wanted {
+        let mut wanted = Wanted { with_consents: people.iter().any(|person| !person.consents.is_empty()), ..Wanted::default() };
+        let keys = people.iter().flat_map(|person| [&person.email, &person.phone]).filter_map(|given| match given {
+            Given::Value((_, key)) => Some(*key),
+            _ => None,
+        });
+        match &self.everybody {
+            None => {
+                wanted.external_ids = people.iter().filter_map(|person| person.external_id.clone()).collect();
+                wanted.keys = keys.collect();
+            }
+            Some(everybody) => {
+                wanted.only_ids = true;
+                let external_ids = people.iter().filter_map(|person| person.external_id.as_deref()).map(|id| self.hash(id.as_bytes()));
+                let mut ids: BTreeSet<i64> = external_ids.filter_map(|hash| everybody.get(&hash).copied()).collect();
+                ids.extend(keys.filter_map(|key| everybody.get(&self.hash(&key)).copied()));
+                wanted.ids = ids.into_iter().collect();
+            }
+        }
+        wanted
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    async fn remember(&mut self, people: &[Person], numbers: &[Option<i64>], new_ids: &[i64]) -> Result<(), store::Error> {
+        let Some(mut everybody) = self.everybody.take() else { return Ok(()) };
+        for (person, number) in people.iter().zip(numbers) {
+            let Some(number) = number else { continue };
+            let id = if *number < 0 { new_ids.get((-number - 1) as usize).copied().unwrap_or(*number) } else { *number };
+            if let Some(external_id) = &person.external_id {
+                everybody.insert(self.hash(external_id.as_bytes()), id);
+            }
+            for given in [&person.email, &person.phone] {
+                if let Given::Value((_, key)) = given {
+                    everybody.insert(self.hash(key), id);
+                }
+            }
+        }
+        if everybody.len() < MOST_KNOWN {
+            self.everybody = Some(everybody);
+        } else {
+            drop(everybody);
+            self.store.build_customer_indexes().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Writer {
+    type Item = Person;
+
+    async fn write(&mut self, mut people: Vec<Person>) -> Result<Vec<Outcome>, store::Error> {
+        let new_attributes: Vec<_> = people.iter_mut().flat_map(|person| std::mem::take(&mut person.new_attributes)).collect();
+        if !self.dry_run {
+            self.store.keep_attribute_types(&new_attributes, self.now_time).await?;
+        }
+        let wanted = self.wanted(&people);
+        let (source, now) = (self.source.clone(), self.now);
+        let decide = |found| merge(&people, found, &source, now);
+        let (written, (outcomes, numbers)) = self.store.upsert_customers(&wanted, self.dry_run, decide).await?;
+        self.remember(&people, &numbers, &written.new_ids).await?;
+        Ok(outcomes)
+    }
+
+    async fn finish(&mut self) -> Result<Vec<String>, store::Error> {
+        if self.everybody.take().is_some() {
+            self.store.build_customer_indexes().await?;
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// Outcome of each row, and the number of the customer it went to (negative: the n-th new one).
+type Merged = (Vec<Outcome>, Vec<Option<i64>>);
+
+/// Pure: what a batch of people makes of who was found.
+pub(crate) fn merge(people: &[Person], found: Found, source: &str, now: i64) -> (Changes, Merged) {
+    let mut merging = Merging {
+        found,
+        source,
+        now,
+        fresh: 0,
+        changed: BTreeSet::new(),
+        readdressed: BTreeSet::new(),
+        cleared: BTreeSet::new(),
+        changes: Changes::default(),
+    };
+    let (mut outcomes, mut numbers) = (Vec::with_capacity(people.len()), Vec::with_capacity(people.len()));
+    for person in people {
+        match merging.take(person) {
+            Ok((id, outcome)) => {
+                outcomes.push(outcome);
+                numbers.push(Some(id));
+            }
+            Err(reason) => {
+                outcomes.push(Outcome::Rejected(reason));
+                numbers.push(None);
+            }
+        }
+    }
+    (merging.finish(), (outcomes, numbers))
+}
+
+struct Merging<'a> {
+    found: Found,
+    source: &'a str,
+    now: i64,
+    /// New customers so far; their ids are -1, -2, …
+    fresh: i64,
+    changed: BTreeSet<i64>,
+    readdressed: BTreeSet<(i64, i16)>,
+    cleared: BTreeSet<(i64, i16)>,
+    changes: Changes,
+}
+
+impl Merging<'_> {
+    fn take(&mut self, person: &Person) -> Result<(i64, Outcome), String> {
+        match self.who(person)? {
+            Some(id) => {
+                let changed = self.change(id, person)?;
+                Ok((id, if changed { Outcome::Changed } else { Outcome::Unchanged }))
+            }
+            None => {
+                let id = self.add(person)?;
+                Ok((id, Outcome::New))
+            }
+        }
+    }
+
+    /// The one customer that the row means, if there is one.
+    fn who(&self, person: &Person) -> Result<Option<i64>, String> {
+        let by_external_id = person.external_id.as_ref().and_then(|external_id| self.found.by_external_id.get(external_id)).copied();
+        let mut who = by_external_id.map(|id| (id, format!("the external id `{}`", person.external_id.as_deref().unwrap_or(""))));
+        for (given, word) in [(&person.email, "email"), (&person.phone, "phone")] {
+            let Given::Value((address, key)) = given else { continue };
+            let Some(owners) = self.found.by_key.get(key).filter(|owners| !owners.is_empty()) else { continue };
+            match &who {
+                Some((id, _)) if owners.contains(id) => {}
+                Some((id, how)) => {
+                    return Err(format!("{how} belongs to {}, and the {word} `{address}` to {}", self.named(*id), self.named(owners[0])));
+                }
+                None if owners.len() > 1 => {
+                    return Err(format!("the {word} `{address}` belongs to both {} and {}", self.named(owners[0]), self.named(owners[1])));
+                }
+                None => who = Some((owners[0], format!("the {word} `{address}`"))),
+            }
+        }
+        let Some((id, how)) = who else { return Ok(None) };
+        let theirs = self.found.customers.get(&id).and_then(|customer| customer.external_id.as_ref());
+        if let (Some(given), Some(theirs)) = (&person.external_id, theirs)
+            && given != theirs
+        {
+            return Err(format!("{how} belongs to {}, but the row's external id is `{given}`", self.named(id)));
+        }
+        Ok(Some(id))
+    }
+
+    fn named(&self, id: i64) -> String {
+        let external_id = self.found.customers.get(&id).and_then(|customer| customer.external_id.as_deref());
+        match (external_id, id > 0) {
+            (Some(external_id), true) => format!("the customer `{external_id}` (#{id})"),
+            (Some(external_id), false) => format!("the new customer `{external_id}` of a row above"),
+            (None, true) => format!("the customer #{id}"),
+            (None, false) => "a new customer of a row above".into(),
+        }
+    }
+
+    fn add(&mut self, person: &Person) -> Result<i64, String> {
+        let address = [&person.email, &person.phone].into_iter().find_map(|given| match given {
+            Given::Value((address, _)) => Some(address.clone()),
+            _ => None,
+        });
+        let mut customer = Customer {
+            id: -(self.fresh + 1),
+            external_id: None,
+            draw_key: person.external_id.clone().or(address).unwrap_or_default(),
+            first_name: None,
+            last_name: None,
+            language: None,
+            country: None,
+            zone: None,
+            attributes: Map::new(),
+            folded: None,
+            created_at: self.now,
+            updated_at: self.now,
+            erased_at: None,
+            addresses: Vec::new(),
+            consents: Vec::new(),
+        };
+        own_fields(&mut customer, person);
+        set_attributes(&mut customer.attributes, person)?;
+        let id = customer.id;
+        self.fresh += 1;
+        self.found.customers.insert(id, customer);
+        self.register(id, person);
+        self.addresses(id, person);
+        self.consents(id, person);
+        Ok(id)
+    }
+
+    fn change(&mut self, id: i64, person: &Person) -> Result<bool, String> {
+        let Some(customer) = self.found.customers.get_mut(&id) else { return Ok(false) };
+        let attributes = if person.attributes.iter().all(|(path, value)| at_path(&customer.attributes, path) == Some(value)) {
+            None
+        } else {
+            let mut attributes = customer.attributes.clone();
+            set_attributes(&mut attributes, person)?.then_some(attributes)
+        };
+        let mut changed = own_fields(customer, person);
+        if let Some(attributes) = attributes {
+            customer.attributes = attributes;
+            changed = true;
+        }
+        if changed {
+            self.changed.insert(id);
+        }
+        self.register(id, person);
+        let readdressed = self.addresses(id, person);
+        let consented = self.consents(id, person);
+        if readdressed {
+            self.changed.insert(id);
+        }
+        Ok(changed || readdressed || consented)
+    }
+
+    fn register(&mut self, id: i64, person: &Person) {
+        if let Some(external_id) = &person.external_id {
+            self.found.by_external_id.insert(external_id.clone(), id);
+        }
+    }
+
+    fn addresses(&mut self, id: i64, person: &Person) -> bool {
+        let mut changed = false;
+        for (channel, given) in [(Channel::Email, &person.email), (Channel::Sms, &person.phone)] {
+            let Some(customer) = self.found.customers.get_mut(&id) else { continue };
+            let channel = channel.code();
+            match given {
+                Given::Nothing => {}
+                Given::Clear => {
+                    let gone: Vec<[u8; 16]> =
+                        customer.addresses.iter().filter(|address| address.channel == channel).map(|address| address.key).collect();
+                    customer.addresses.retain(|address| address.channel != channel);
+                    for key in &gone {
+                        if let Some(owners) = self.found.by_key.get_mut(key) {
+                            owners.retain(|owner| *owner != id);
+                        }
+                    }
+                    if !gone.is_empty() {
+                        self.cleared.insert((id, channel));
+                        self.readdressed.insert((id, channel));
+                        changed = true;
+                    }
+                }
+                Given::Value((address, key)) => {
+                    if customer.addresses.iter().any(|known| known.key == *key && known.is_primary) {
+                        continue;
+                    }
+                    changed = true;
+                    for known in customer.addresses.iter_mut().filter(|known| known.channel == channel) {
+                        known.is_primary = known.key == *key;
+                    }
+                    if !customer.addresses.iter().any(|known| known.key == *key) {
+                        let (address, key) = (address.clone(), *key);
+                        customer.addresses.push(StoredAddress {
+                            channel,
+                            address,
+                            is_primary: true,
+                            key,
+                            verified_at: None,
+                            engaged_at: None,
+                        });
+                        let owners = self.found.by_key.entry(key).or_default();
+                        if !owners.contains(&id) {
+                            owners.push(id);
+                        }
+                    }
+                    self.readdressed.insert((id, channel));
+                }
+            }
+        }
+        for channel in &person.suppressed {
+            let Some(customer) = self.found.customers.get(&id) else { continue };
+            for address in customer.addresses.iter().filter(|address| address.channel == channel.code() && address.is_primary) {
+                self.changes.suppressions.push(SuppressionRow {
+                    key: address.key,
+                    channel: address.channel,
+                    reason: SuppressionReason::Import,
+                    since: self.now,
+                    until: None,
+                    source: self.source.to_string(),
+                });
+            }
+        }
+        changed
+    }
+
+    fn consents(&mut self, id: i64, person: &Person) -> bool {
+        let mut changed = false;
+        let Some(customer) = self.found.customers.get_mut(&id) else { return false };
+        for given in &person.consents {
+            let channel = given.channel.code();
+            let known = customer.consents.iter_mut().find(|known| known.topic == *given.topic && known.channel == channel);
+            if given.at.is_none() && known.as_ref().is_some_and(|known| adds_nothing(known.state, given.state)) {
+                continue;
+            }
+            let row = consent_row(id, given, self.source, self.now);
+            match known {
+                Some(known) if row.at == known.at && row.state == known.state => continue,
+                Some(known) => {
+                    if row.beats(known.at) {
+                        (known.state, known.at, known.has_proof) = (row.state, row.at, row.proof.is_some());
+                        changed = true;
+                    }
+                }
+                None => {
+                    customer.consents.push(StoredConsent {
+                        topic: row.topic.clone(),
+                        channel,
+                        state: row.state,
+                        at: row.at,
+                        has_proof: row.proof.is_some(),
+                    });
+                    changed = true;
+                }
+            }
+            self.changes.consents.push(row);
+        }
+        changed
+    }
+
+    fn finish(mut self) -> Changes {
+        for (id, channel) in &self.readdressed {
+            let Some(customer) = self.found.customers.get(id) else { continue };
+            for address in customer.addresses.iter().filter(|address| address.channel == *channel) {
+                let domain = address.address.rsplit_once('@').map(|(_, domain)| domain);
+                self.changes.addresses.push(AddressRow {
+                    customer: *id,
+                    channel: *channel,
+                    address: address.address.clone(),
+                    is_primary: address.is_primary,
+                    key: address.key,
+                    site: domain.map_or_else(String::new, |domain| email::site(domain).to_string()),
+                });
+            }
+        }
+        self.changes.cleared = self.cleared.into_iter().filter(|(id, _)| *id > 0).collect();
+        for number in 1..=self.fresh {
+            if let Some(mut customer) = self.found.customers.remove(&-number) {
+                customer.folded = folded::of_customer(&customer);
+                self.changes.new.push(customer);
+            }
+        }
+        for id in self.changed.into_iter().filter(|id| *id > 0) {
+            if let Some(mut customer) = self.found.customers.remove(&id) {
+                customer.folded = folded::of_customer(&customer);
+                customer.updated_at = self.now;
+                self.changes.changed.push(customer);
+            }
+        }
+        self.changes
+    }
+}
+
+/// An undated consent is a mere "yes" or "no": it repeats what is known, or would lift a withdrawal, which it never does.
+fn adds_nothing(known: ConsentState, given: ConsentState) -> bool {
+    known == given || known == ConsentState::Withdrawn || known == ConsentState::Confirmed && given != ConsentState::Withdrawn
+}
+
+fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {
+    let at = given.at.unwrap_or(now);
+    let parts: [&[u8]; 5] = [
+        source.as_bytes(),
+        given.topic.as_bytes(),
+        &given.channel.code().to_be_bytes(),
+        &given.state.code().to_be_bytes(),
+        &at.to_be_bytes(),
+    ];
+    ConsentRow {
+        customer,
+        topic: given.topic.to_string(),
+        channel: given.channel.code(),
+        state: given.state,
+        at,
+        received_at: now,
+        source: source.to_string(),
+        proof: given.proof.clone(),
+        source_key: store::responses::digest(&parts),
+    }
+}
+
+fn own_fields(customer: &mut Customer, person: &Person) -> bool {
+    let mut changed = false;
+    if let (None, Some(external_id)) = (&customer.external_id, &person.external_id) {
+        customer.external_id = Some(external_id.clone());
+        changed = true;
+    }
+    for (field, given) in [
+        (&mut customer.first_name, &person.first_name),
+        (&mut customer.last_name, &person.last_name),
+        (&mut customer.language, &person.language),
+        (&mut customer.country, &person.country),
+        (&mut customer.zone, &person.zone),
+    ] {
+        let value = match given {
+            Given::Nothing => continue,
+            Given::Clear => None,
+            Given::Value(value) => Some(value),
+        };
+        if field.as_ref() != value {
+            *field = value.cloned();
+            changed = true;
+        }
+    }
+    if let Some(created_at) = person.created_at.filter(|at| *at != customer.created_at) {
+        customer.created_at = created_at;
+        changed = true;
+    }
+    changed
+}
+
+fn at_path<'a>(attributes: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    let mut value = attributes.get(parts.next()?)?;
+    for part in parts {
+        value = value.as_object()?.get(part)?;
+    }
+    Some(value)
+}
+
+/// Sets and clears; says whether anything changed. An error leaves the map half done: callers work on a copy, or drop it.
+fn set_attributes(attributes: &mut Map<String, Value>, person: &Person) -> Result<bool, String> {
+    let mut changed = false;
+    for (path, value) in &person.attributes {
+        changed |= if value.is_null() { clear(attributes, path) } else { set(attributes, path, value)? };
+    }
+    Ok(changed)
+}
+
+fn set(attributes: &mut Map<String, Value>, path: &str, value: &Value) -> Result<bool, String> {
+    match path.split_once('.') {
+        None => {
+            if attributes.get(path) == Some(value) {
+                return Ok(false);
+            }
+            attributes.insert(path.to_string(), value.clone());
+            Ok(true)
+        }
+        Some((first, rest)) => match attributes.entry(first).or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(inner) => set(inner, rest, value),
+            _ => Err(format!("`{first}` holds a plain value, so `{first}.{rest}` cannot be set inside it")),
+        },
+    }
+}
+
+fn clear(attributes: &mut Map<String, Value>, path: &str) -> bool {
+    match path.split_once('.') {
+        None => attributes.shift_remove(path).is_some(),
+        Some((first, rest)) => match attributes.get_mut(first) {
+            Some(Value::Object(inner)) => clear(inner, rest),
+            _ => false,
+        },
+    }
+}

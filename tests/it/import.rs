@@ -1,0 +1,217 @@
+//! People, events, consents and suppressions from files.
+
+use crate::databases::{Database, databases};
+use posthaste::customers::import::{self, Input, Rejected, Report, Settings, Summary};
+use posthaste::customers::keys::Keys;
+use posthaste::customers::mapping::Mapping;
+use posthaste::store::Store;
+use posthaste::store::customers::{Customer, Wanted};
+use posthaste::types::Time;
+
+fn now() -> Time {
+    "2027-03-01T10:00:00Z".parse().unwrap()
+}
+
+fn later() -> Time {
+    "2027-03-02T10:00:00Z".parse().unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { country: Some("UA".into()), currency: "UAH".into(), ..Settings::plain(Keys::new("pepper"), now()) }
+}
+
+fn shared(path: &str) -> Option<Vec<u8>> {
+    let full = format!("{}/../shared/data/{path}", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&full).ok();
+    if bytes.is_none() {
+        eprintln!("the sample data {path} is not here; the stories with our own samples prove the same classes");
+    }
+    bytes
+}
+
+async fn people(database: &Database, settings: &Settings, file: impl Into<Vec<u8>>) -> (Summary, Vec<Rejected>) {
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), None);
+    let summary = import::customers(&database.store, settings, input, &mut |report| {
+        if let Report::Rejected(row) = report {
+            rejected.push(row.clone());
+        }
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{}: {error}", database.name));
+    assert_eq!(summary.read, summary.new + summary.changed + summary.unchanged + summary.rejected, "the sum adds up");
+    assert_eq!(summary.rejected, rejected.len() as u64);
+    (summary, rejected)
+}
+
+fn counts(summary: &Summary) -> (u64, u64, u64, u64, u64) {
+    (summary.read, summary.new, summary.changed, summary.unchanged, summary.rejected)
+}
+
+async fn person(store: &Store, external_id: &str) -> Customer {
+    let wanted = Wanted { external_ids: vec![external_id.into()], with_consents: true, ..Wanted::default() };
+    let found = store.find_customers(&wanted).await.unwrap();
+    found.customers.into_values().next().unwrap_or_else(|| panic!("{external_id} is stored"))
+}
+
+#[tokio::test]
+async fn the_same_file_twice_changes_nothing() {
+    for database in databases().await {
+        let file = "external_id,email,phone,first_name,language,city,loyalty.tier,points,code,born\n\
+                    ada,Ada@Example.org,050 123 45 67,Ада,uk,Київ,gold,12,007,1990-02-28\n\
+                    bo,bo@example.org,,Bo,en,,,,,\n";
+        let (summary, _) = people(&database, &settings(), file).await;
+        assert_eq!(counts(&summary), (2, 2, 0, 0, 0), "{}", database.name);
+        let ada = person(&database.store, "ada").await;
+        assert_eq!(ada.draw_key, "ada");
+        assert_eq!(
+            serde_json::Value::Object(ada.attributes.clone()),
+            serde_json::json!({"city": "Київ", "loyalty": {"tier": "gold"}, "points": 12, "code": "007", "born": "1990-02-28"})
+        );
+        let addresses: Vec<(i16, &str)> = ada.addresses.iter().map(|address| (address.channel, address.address.as_str())).collect();
+        assert_eq!(addresses, [(1, "Ada@example.org"), (2, "+380501234567")]);
+        let folded: serde_json::Value = serde_json::from_str(ada.folded.as_deref().unwrap()).unwrap();
+        assert_eq!(folded, serde_json::json!({"email": "ada@example.org", "first_name": "ада", "city": "київ"}));
+
+        let (summary, _) = people(&database, &Settings { now: later(), ..settings() }, file).await;
+        assert_eq!(counts(&summary), (2, 0, 0, 2, 0), "{}", database.name);
+        assert_eq!(person(&database.store, "ada").await, ada, "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_cell_leaves_and_null_clears() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id,email,phone,first_name,city\nada,ada@example.org,0501234567,Ada,Kyiv\n").await;
+        let (summary, _) =
+            people(&database, &Settings { now: later(), ..settings() }, "external_id,email,phone,first_name,city\nada,,null,,null\n").await;
+        assert_eq!(counts(&summary), (1, 0, 1, 0, 0), "{}", database.name);
+        let ada = person(&database.store, "ada").await;
+        assert_eq!((ada.first_name.as_deref(), ada.attributes.len(), ada.addresses.len()), (Some("Ada"), 0, 1));
+        assert_eq!(ada.updated_at, later().timestamp_micros());
+    }
+}
+
+#[tokio::test]
+async fn whom_a_row_means_is_never_guessed() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id,email,phone\nada,ada@example.org,0501234567\nbo,bo@example.org,\n,eve@example.org,\n")
+            .await;
+        let (summary, rejected) = people(
+            &database,
+            &settings(),
+            "external_id,email,phone\n\
+             ada,bo@example.org,\n\
+             cy,ada@example.org,\n\
+             cy,,0501234567\n\
+             eve,EVE@example.org,\n\
+             ,eve@example.org,0501234568\n\
+             ,,0501234568\n\
+             ,bo@example.org,0501234567\n\
+             ,,\n\
+             dan,dan@,\n\
+             dan,dan@example.org\n",
+        )
+        .await;
+        assert_eq!(counts(&summary), (9, 0, 2, 1, 6), "{}: {rejected:#?}", database.name);
+        let reasons: Vec<String> = rejected.iter().map(|row| format!("{}: {}", row.row.line, row.reason)).collect();
+        insta::allow_duplicates! { insta::assert_snapshot!(reasons.join("\n")) };
+        let eve = person(&database.store, "eve").await;
+        assert_eq!((eve.draw_key.as_str(), eve.addresses.len()), ("eve@example.org", 2), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn rows_of_one_file_see_each_other() {
+    for database in databases().await {
+        let file = "external_id,email,city\nada,ada@example.org,Kyiv\n,ADA@example.org,Lviv\nada,new@example.org,\nbo,ada@example.org,\n";
+        let (summary, rejected) = people(&database, &settings(), file).await;
+        assert_eq!(counts(&summary), (4, 1, 2, 0, 1), "{}: {rejected:?}", database.name);
+        let ada = person(&database.store, "ada").await;
+        assert_eq!(ada.attributes["city"], "Lviv");
+        let addresses: Vec<(&str, bool)> = ada.addresses.iter().map(|address| (address.address.as_str(), address.is_primary)).collect();
+        assert_eq!(addresses, [("new@example.org", true), ("ada@example.org", false)], "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn consents_without_a_date_never_lift_a_withdrawal() {
+    for database in databases().await {
+        let topics = [("offers".to_string(), vec![posthaste::types::Channel::Email, posthaste::types::Channel::Sms])].into();
+        let settings = Settings { topics, ..settings() };
+        let check = async |expected: &str| {
+            let ada = person(&database.store, "ada").await;
+            let states: Vec<String> = ada.consents.iter().map(|c| format!("{} {} {}", c.topic, c.channel, c.state)).collect();
+            assert_eq!(states.join(", "), expected, "{}", database.name);
+        };
+        let mut file = "external_id,consent.offers,consent_at\nada,yes,2027-01-01\n".to_string();
+        people(&database, &settings, file.clone()).await;
+        check("offers 1 granted, offers 2 granted").await;
+        file = "external_id,consent.offers.email,consent_at\nada,нет,2027-02-01\n".into();
+        people(&database, &settings, file.clone()).await;
+        check("offers 1 withdrawn, offers 2 granted").await;
+        for (cell, at, expected) in [
+            ("email sms", "", "offers 1 withdrawn, offers 2 granted"),
+            ("yes", "2027-01-15", "offers 1 withdrawn, offers 2 granted"),
+            ("yes", "2027-02-01", "offers 1 withdrawn, offers 2 granted"),
+            ("confirmed", "2027-02-02", "offers 1 confirmed, offers 2 confirmed"),
+        ] {
+            people(&database, &settings, format!("external_id,consent.offers,consent_at\nada,{cell},{at}\n")).await;
+            check(expected).await;
+        }
+        let (summary, rejected) = people(&database, &settings, "external_id,consent.offers\nada,perhaps\n").await;
+        assert_eq!(summary.rejected, 1);
+        assert!(rejected[0].reason.starts_with("`perhaps` is no consent"), "{}", rejected[0].reason);
+    }
+}
+
+#[tokio::test]
+async fn four_encodings_of_one_file_give_the_same_people() {
+    for name in ["utf8_comma.csv", "utf8_bom_semicolon.csv", "cp1251_semicolon.csv", "utf16le_bom_tab.txt"] {
+        let Some(bytes) = shared(&format!("customers/encodings/{name}")) else { return };
+        let database = crate::databases::sqlite().await;
+        let mut mapping = Mapping { only_named: true, ..Mapping::default() };
+        for pair in ["ID=external_id", "ФИО=full_name", "Город=city", "Комментарий=note"] {
+            mapping.add(pair).unwrap();
+        }
+        let (summary, rejected) = people(&database, &Settings { mapping, ..settings() }, bytes).await;
+        assert_eq!(counts(&summary), (200, 200, 0, 0, 0), "{name}: {rejected:?}");
+        let ninth = person(&database.store, "9").await;
+        assert_eq!(ninth.attributes["full_name"], "Бунев Тихон", "{name}");
+        assert_eq!(ninth.attributes["city"], "КАЗАНЬ", "{name}");
+        let lines = person(&database.store, "21").await;
+        assert_eq!(lines.attributes["note"].as_str().map(|note| note.lines().count()), Some(2), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_messy_export_comes_in_and_its_sums_add_up() {
+    let (Some(bytes), Some(truth)) = (shared("customers/base_made.csv.gz"), shared("customers/base_made_truth.csv.gz")) else { return };
+    let mut faulty = std::collections::BTreeMap::new();
+    let mut reader = csv::Reader::from_reader(flate2::read::GzDecoder::new(truth.as_slice()));
+    for record in reader.records() {
+        let record = record.unwrap();
+        faulty.insert(record[0].parse::<u64>().unwrap(), record[3].to_string());
+    }
+    for database in databases().await {
+        let mut mapping =
+            Mapping { only_named: true, true_is: ["да", "+", "согласен"].map(str::to_string).to_vec(), ..Mapping::default() };
+        for pair in ["E-mail=email", "Город=city", "Согласие на рассылку=consent.news"] {
+            mapping.add(pair).unwrap();
+        }
+        mapping.dates = Some(posthaste::customers::dates::Pattern::read("DD.MM.YYYY").unwrap());
+        let settings = Settings { mapping, country: Some("RU".into()), ..settings() };
+        let (summary, rejected) = people(&database, &settings, bytes.clone()).await;
+        assert_eq!(summary.read, 3025, "{}", database.name);
+        assert!(rejected.iter().all(|row| row.row.line > 1 && !row.reason.is_empty()));
+        let unfit = rejected
+            .iter()
+            .filter(|row| faulty.get(&row.row.number).is_some_and(|fault| fault.is_empty() || fault == "typo"))
+            .collect::<Vec<_>>();
+        let unexplained: Vec<_> =
+            unfit.iter().filter(|row| !row.reason.contains("has no external_id, email or phone")).map(|row| &row.reason).collect();
+        assert!(unexplained.is_empty(), "{unexplained:#?}");
+        let (again, _) = people(&database, &Settings { now: later(), ..settings }, bytes.clone()).await;
+        assert_eq!((again.new, again.rejected), (0, summary.rejected), "{}", database.name);
+    }
+}

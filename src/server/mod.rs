@@ -1,1 +1,205 @@
-//! HTTP: public links, conversion intake, events API. Thin handlers.
+//! The public addresses over HTTP: open pixel, redirects, unsubscription, preferences, view in browser, conversions, events.
+//!
+//! Thin: tokens are read by `tracking`, everything is kept by `store`. GET and HEAD never change a consent. A response is answered when it
+//! is durable; while the database is away, redirects work from the links that are cached with their version, unsubscriptions are answered 503 so
+//! that mailbox providers try again, and what is waiting stays in memory only (there is no local journal yet).
+
+mod intake;
+mod pages;
+mod preferences;
+mod response;
+mod unsubscribe;
+mod view;
+mod visitor;
+mod words;
+
+pub use intake::{Incoming, Intake, Subject, Taken};
+pub use view::{View, Viewed};
+
+use crate::campaigns::Workspace;
+use crate::clock::Clock;
+use crate::literals::Words;
+use crate::store::Store;
+use crate::store::links::VersionLinks;
+use crate::store::responses::Counting;
+use crate::tracking::{Recorder, Tokens, judge};
+use crate::types::{Channel, VersionId};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use chrono_tz::Tz;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the pages know of the workspace.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The workspace's key: `utm_source`.
+    pub workspace: String,
+    pub zone: Tz,
+    pub currency: String,
+    pub link_hosts: BTreeSet<String>,
+    pub languages: Vec<String>,
+    pub fallback: BTreeMap<String, String>,
+    /// Key → title, channels, and whether consent must be confirmed.
+    pub topics: BTreeMap<String, (Words, Vec<Channel>, bool)>,
+}
+
+impl Site {
+    pub fn of(workspace: &Workspace) -> Self {
+        let topics =
+            workspace.topics.iter().map(|(key, topic)| (key.clone(), (topic.title.clone(), topic.channels.clone(), topic.confirm)));
+        Site {
+            workspace: workspace.key.clone(),
+            zone: workspace.zone,
+            currency: workspace.currency.clone(),
+            link_hosts: workspace.link_hosts.clone(),
+            languages: workspace.languages.clone(),
+            fallback: workspace.fallback.clone(),
+            topics: topics.collect(),
+        }
+    }
+}
+
+/// What the server is made of.
+pub struct Settings {
+    pub store: Store,
+    pub clock: Clock,
+    pub tokens: Arc<Tokens>,
+    pub site: Site,
+    /// This node's rows of the tallies.
+    pub slot: i16,
+    /// POSTHASTE_API_KEY: opens POST /events, and signs POST /conversions. Without it both are closed.
+    pub api_key: Option<String>,
+    /// Renders what view-in-browser shows; without it the page says that the message cannot be shown any more.
+    pub view: Option<Arc<dyn View>>,
+    /// Takes events from outside; without it /events and /conversions are closed.
+    pub intake: Option<Arc<dyn Intake>>,
+}
+
+/// Everything that handlers share; cheap to clone. Must be made on a tokio runtime: it starts the recorder's task.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+pub(crate) struct Inner {
+    store: Store,
+    clock: Clock,
+    tokens: Arc<Tokens>,
+    recorder: Recorder,
+    counting: watch::Sender<Counting>,
+    site: RwLock<Arc<Site>>,
+    api_key: Option<String>,
+    view: Option<Arc<dyn View>>,
+    intake: Option<Arc<dyn Intake>>,
+    /// Versions never change.
+    links: RwLock<HashMap<i64, Arc<VersionLinks>>>,
+    places: Semaphore,
+}
+
+/// Requests answered at once; who comes beyond is asked to come again.
+const AT_ONCE: usize = 2048;
+/// Versions whose links are kept in memory.
+const VERSIONS: usize = 10_000;
+
+impl State {
+    pub fn new(settings: Settings) -> State {
+        let counting = Counting { zone: settings.site.zone, slot: settings.slot, judge: judge::judge };
+        let (counting, seen) = watch::channel(counting);
+        let (recorder, _task) = Recorder::start(settings.store.clone(), settings.clock.clone(), seen);
+        State(Arc::new(Inner {
+            store: settings.store,
+            clock: settings.clock,
+            tokens: settings.tokens,
+            recorder,
+            counting,
+            site: RwLock::new(Arc::new(settings.site)),
+            api_key: settings.api_key,
+            view: settings.view,
+            intake: settings.intake,
+            links: RwLock::default(),
+            places: Semaphore::new(AT_ONCE),
+        }))
+    }
+
+    /// After an apply: the workspace as it is now.
+    pub fn set_site(&self, site: Site) {
+        self.0.counting.send_modify(|counting| counting.zone = site.zone);
+        *self.0.site.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(site);
+    }
+}
+
+impl Inner {
+    fn site(&self) -> Arc<Site> {
+        self.site.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// The links of a version, from memory or the database; `None` when there is no such version.
+    async fn links(&self, version: VersionId) -> Result<Option<Arc<VersionLinks>>, crate::store::Error> {
+        if let Some(links) = self.links.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&version.0) {
+            return Ok(Some(links.clone()));
+        }
+        let Some(links) = self.store.version_links(version).await?.map(Arc::new) else { return Ok(None) };
+        let mut kept = self.links.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if kept.len() >= VERSIONS {
+            kept.clear();
+        }
+        kept.insert(version.0, links.clone());
+        Ok(Some(links))
+    }
+}
+
+/// All addresses.
+pub fn router(state: State) -> Router {
+    let shared = state.0.clone();
+    Router::new()
+        .route("/o/{token}", any(response::open))
+        .route("/c/{token}", any(response::click))
+        .route("/u/{token}", any(unsubscribe::page))
+        .route("/p/{token}", any(preferences::page))
+        .route("/v/{token}", get(view::page))
+        .route("/conversion.gif", get(intake::image))
+        .route("/x/{token}", get(intake::image_of_token))
+        .route("/conversions", post(intake::conversion))
+        .route("/events", post(intake::events))
+        .route("/healthz", get(health))
+        .fallback(|request: Request| async move { pages::not_found(request.headers()) })
+        .layer(DefaultBodyLimit::max(1 << 20))
+        .layer(middleware::from_fn_with_state(shared.clone(), places))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            tracing::error!(what, "a request made the server panic");
+            (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side; it has been written down").into_response()
+        }))
+        .with_state(shared)
+}
+
+/// Answers until `stop`; then takes no new requests and finishes those under way.
+pub async fn serve(listener: tokio::net::TcpListener, state: State, stop: CancellationToken) -> std::io::Result<()> {
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+type Shared = axum::extract::State<Arc<Inner>>;
+
+/// Bounds how many requests are under way, and how long one may take.
+async fn places(axum::extract::State(inner): Shared, request: Request, next: Next) -> Response {
+    let Ok(_place) = inner.places.try_acquire() else { return pages::busy() };
+    match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => pages::busy(),
+    }
+}
+
+async fn health(axum::extract::State(inner): Shared) -> Response {
+    match tokio::time::timeout(Duration::from_secs(2), inner.store.ping()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ok\n").into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+    }
+}

@@ -14,6 +14,7 @@ pub mod conversions;
 pub mod customers;
 pub mod definitions;
 pub mod ledger;
+pub mod links;
 pub mod nodes;
 pub mod planning;
 pub mod responses;

@@ -125,7 +125,7 @@ pub fn agent(name: &str) -> Agent {
     }
     // Some browsers write `name@version` in a comment.
     let is_robot = |word: &&str| lower.contains(*word) && !(**word == *"@" && lower.contains("ecosia"));
-    if is_browser(&lower) && !ROBOTS.iter().any(|word| is_robot(word)) { Agent::Person } else { Agent::Robot }
+    if is_browser(&lower) && !ROBOTS.iter().any(is_robot) { Agent::Person } else { Agent::Robot }
 }
 
 fn since_accepted(letter: &Letter, hit: &Hit) -> Option<i64> {

@@ -5,9 +5,11 @@
 
 pub mod judge;
 mod mark_up;
+pub mod recorder;
 mod tokens;
 pub mod utm;
 
 pub use mark_up::{Form, MarkUp, mark_up};
+pub use recorder::Recorder;
 pub use tokens::{BadSigning, Click, Kind, Tokens};
 pub use utm::Utm;

@@ -5,3 +5,4 @@ mod deliver;
 mod import;
 mod order;
 mod respond;
+mod serve;

@@ -17,12 +17,12 @@ use std::sync::Arc;
 const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36";
 const COUNTING: Counting = Counting { zone: chrono_tz::Europe::Kyiv, slot: 0, judge };
 
-fn accepted() -> Time {
+pub fn accepted() -> Time {
     "2027-03-01T10:00:00Z".parse().unwrap()
 }
 
 /// Adds rows to a table; columns and their types as given, bytes as hexadecimal digits.
-async fn add(store: &Store, into: &str, fields: &[(&str, Field)], rows: Value) {
+pub async fn add(store: &Store, into: &str, fields: &[(&str, Field)], rows: Value) {
     let columns = fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let given = batch::table(store.dialect(), fields);
     let mut change = store.change("add rows").await.unwrap();
@@ -31,13 +31,13 @@ async fn add(store: &Store, into: &str, fields: &[(&str, Field)], rows: Value) {
     change.commit("add rows").await.unwrap();
 }
 
-async fn read(store: &Store, sql: &str) -> Vec<(i64, i64, i64)> {
+pub async fn read(store: &Store, sql: &str) -> Vec<(i64, i64, i64)> {
     store.read_batch("read", format!("{sql} -- $1"), "").await.unwrap()
 }
 
 /// People 1..=count with an email address each; a campaign about `offers` with three links; run 1 with a message for each person, accepted at
 /// [`accepted`], and run 2, a test.
-async fn seed(store: &Store, count: i64) {
+pub async fn seed(store: &Store, count: i64) {
     use Field::*;
     let at = micros(accepted());
     let people: Vec<Value> =
@@ -112,7 +112,7 @@ async fn purchase(store: &Store, id: i64, customer: i64, seconds: i64, propertie
     id
 }
 
-async fn measures(store: &Store) -> Measures {
+pub async fn measures(store: &Store) -> Measures {
     use Field::*;
     let fields = [("version_id", Long), ("number", Small), ("event", Text), ("value", Text), ("within", Text)];
     let rows = json!([{ "version_id": 1, "number": 0, "event": "purchase", "value": "amount", "within": "1 hour" },
@@ -148,7 +148,7 @@ fn hit(message: i64, response: Response, link: i32, seconds: i64) -> ResponseRow
 }
 
 /// (metric, link) → count of run 1.
-async fn tallies(store: &Store) -> BTreeMap<(i16, i32), i64> {
+pub async fn tallies(store: &Store) -> BTreeMap<(i16, i32), i64> {
     let mut sums = BTreeMap::new();
     for tally in store.tallies(&[RunId(1), RunId(2)], None).await.unwrap() {
         assert_eq!(tally.run_id, 1, "tests are never counted");

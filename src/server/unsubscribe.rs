@@ -1,0 +1,175 @@
+//! Unsubscription: a page with a button (GET changes nothing), and the one-click POST of RFC 8058.
+
+use super::visitor::Visitor;
+use super::{Inner, Shared, pages, words};
+use crate::store::responses::{Recorded, ResponseRow, Scope};
+use crate::tracking::Kind;
+use crate::types::{MessageId, Response as Answer, Verdict};
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::time::Duration;
+
+/// A mailbox provider waits longer than a person, and tries again after a 503.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn page(
+    axum::extract::State(inner): Shared,
+    method: Method,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    _visitor: Visitor,
+    body: Bytes,
+) -> Response {
+    let Some(message) = inner.tokens.read(Kind::Unsubscribe, &token) else { return pages::not_found(&headers) };
+    match method {
+        Method::GET | Method::HEAD => show(&inner, message, &token, &headers).await,
+        Method::POST => act(&inner, message, &token, &headers, &body).await,
+        _ => super::response::not_allowed("GET, HEAD, POST"),
+    }
+}
+
+async fn show(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap) -> Response {
+    let addressed = match inner.store.addressed(message).await {
+        Ok(addressed) => addressed,
+        Err(_) => return pages::busy(),
+    };
+    let site = inner.site();
+    let language = words::language(&site, addressed.as_ref().and_then(|addressed| addressed.language.as_deref()), headers);
+    let topic = addressed.as_ref().and_then(|addressed| addressed.topic.as_deref());
+    let title = topic.and_then(|topic| site.topics.get(topic)).map(|(title, ..)| title.pick(&words::chain(&site, language)).to_string());
+    let address = addressed.as_ref().and_then(|addressed| addressed.address.as_deref()).map(pages::masked);
+    let preferences = inner.tokens.sign(Kind::Preferences, message);
+    pages::page(
+        StatusCode::OK,
+        "unsubscribe",
+        language,
+        &json!({ "topic": title, "address": address, "token": token, "preferences": (!site.topics.is_empty()).then_some(preferences) }),
+    )
+}
+
+/// What a POST asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    OneClick,
+    Button(Scope),
+}
+
+async fn act(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap, body: &[u8]) -> Response {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some(asked) = asked(content_type, body) else {
+        return (StatusCode::BAD_REQUEST, "List-Unsubscribe=One-Click is missing from the request\n").into_response();
+    };
+    let scope = match asked {
+        Asked::OneClick => Scope::Topic,
+        Asked::Button(scope) => scope,
+    };
+    let now = inner.clock.now();
+    let row = ResponseRow {
+        message,
+        response: Answer::Unsubscribed,
+        at: now,
+        received_at: now,
+        link: 0,
+        visit: None,
+        verdict: Verdict::Human,
+        bounce: None,
+        scope,
+        source: if asked == Asked::OneClick { "one_click".into() } else { "page".into() },
+        source_key: [0; 16],
+    };
+    match inner.recorder.record(row, None, PATIENCE).await {
+        // What is well signed and unknown has nothing left to unsubscribe.
+        Ok(Recorded::New | Recorded::Repeat | Recorded::Unknown | Recorded::TooMany) => {}
+        Err(error) => {
+            tracing::warn!(%error, message = message.0, "an unsubscription was not stored");
+            return pages::busy();
+        }
+    }
+    if asked == Asked::OneClick {
+        return (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], "Unsubscribed\n").into_response();
+    }
+    let addressed = inner.store.addressed(message).await.ok().flatten();
+    let site = inner.site();
+    let language = words::language(&site, addressed.as_ref().and_then(|addressed| addressed.language.as_deref()), headers);
+    let topic = addressed.as_ref().and_then(|addressed| addressed.topic.as_deref()).filter(|_| scope == Scope::Topic);
+    let title = topic.and_then(|topic| site.topics.get(topic)).map(|(title, ..)| title.pick(&words::chain(&site, language)).to_string());
+    let preferences = inner.tokens.sign(Kind::Preferences, message);
+    pages::page(
+        StatusCode::OK,
+        "unsubscribed",
+        language,
+        &json!({ "topic": title, "all": title.is_none(), "token": token, "preferences": (!site.topics.is_empty()).then_some(preferences) }),
+    )
+}
+
+fn asked(content_type: &str, body: &[u8]) -> Option<Asked> {
+    let fields = fields(content_type, body);
+    let value = |name: &str| fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    if value("List-Unsubscribe").is_some_and(|value| value.eq_ignore_ascii_case("One-Click")) {
+        return Some(Asked::OneClick);
+    }
+    match value("scope")? {
+        "topic" => Some(Asked::Button(Scope::Topic)),
+        "all" => Some(Asked::Button(Scope::Everything)),
+        _ => None,
+    }
+}
+
+/// The fields of a form, urlencoded or multipart. Anything else has none.
+pub(super) fn fields(content_type: &str, body: &[u8]) -> Vec<(String, String)> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/x-www-form-urlencoded" | "" => url::form_urlencoded::parse(body).into_owned().take(200).collect(),
+        "multipart/form-data" => multipart(content_type, body).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+/// Small text fields of a multipart form (RFC 7578); files are of no interest here.
+fn multipart(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
+    let boundary = content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))
+    })?;
+    let text = String::from_utf8_lossy(body);
+    let mut fields = Vec::new();
+    for part in text.split(&format!("--{boundary}")).skip(1).take(200) {
+        let Some((head, value)) = part.split_once("\r\n\r\n").or_else(|| part.split_once("\n\n")) else { continue };
+        let Some(name) = head.split(['\r', '\n', ';']).find_map(|word| word.trim().strip_prefix("name=")) else { continue };
+        fields.push((name.trim_matches('"').to_string(), value.trim_end_matches(['\r', '\n']).to_string()));
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_click_and_the_page_s_buttons_ask_for_something() {
+        let form = "application/x-www-form-urlencoded";
+        let parts = "multipart/form-data; boundary=---FormBoundaryjWmhtjORrn";
+        for (content_type, body, expected) in [
+            (form, "List-Unsubscribe=One-Click", Some(Asked::OneClick)),
+            ("application/x-www-form-urlencoded; charset=utf-8", "list-unsubscribe=one-click", Some(Asked::OneClick)),
+            (
+                parts,
+                "-----FormBoundaryjWmhtjORrn\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n-----FormBoundaryjWmhtjORrn--\r\n",
+                Some(Asked::OneClick),
+            ),
+            (form, "scope=all", Some(Asked::Button(Scope::Everything))),
+            (form, "scope=topic", Some(Asked::Button(Scope::Topic))),
+            (form, "scope=x", None),
+            (form, "", None),
+            (form, "List-Unsubscribe=Two-Click", None),
+            ("application/json", "{\"List-Unsubscribe\":\"One-Click\"}", None),
+            ("multipart/form-data", "List-Unsubscribe=One-Click", None),
+            (parts, "\u{fffd}---", None),
+        ] {
+            assert_eq!(asked(content_type, body.as_bytes()), expected, "{content_type} {body}");
+        }
+    }
+}

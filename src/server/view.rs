@@ -1,0 +1,81 @@
+//! View in browser: the message as it was, from the stored version and the snapshot of the variables that the template read.
+
+use super::{Shared, pages};
+use crate::store::links::Addressed;
+use crate::tracking::Kind;
+use crate::types::{Channel, MessageId, RunId, VersionId};
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{Html, IntoResponse, Response};
+use std::future::Future;
+use std::io::Read;
+use std::pin::Pin;
+
+/// What is known about the message to be shown.
+#[derive(Debug, Clone)]
+pub struct Viewed {
+    pub message: MessageId,
+    pub run: RunId,
+    pub version: VersionId,
+    pub campaign: String,
+    pub channel: Channel,
+    /// The arm's name.
+    pub arm: Option<String>,
+    pub language: Option<String>,
+    pub zone: Option<String>,
+    /// What the template read when it was rendered.
+    pub variables: serde_json::Value,
+    /// When it was handed over.
+    pub at: crate::types::Time,
+}
+
+/// Renders a message again.
+pub trait View: Send + Sync {
+    /// The complete HTML with its marks replaced; `None` when it cannot be rendered any more.
+    fn render<'a>(&'a self, viewed: &'a Viewed) -> Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>>;
+}
+
+/// A snapshot never unpacks to more.
+const LARGEST: u64 = 1 << 20;
+
+pub async fn page(axum::extract::State(inner): Shared, Path(token): Path<String>, headers: HeaderMap) -> Response {
+    let Some(message) = inner.tokens.read(Kind::View, &token) else { return pages::not_found(&headers) };
+    let addressed = match inner.store.addressed(message).await {
+        Ok(Some(addressed)) => addressed,
+        Ok(None) => return pages::gone(&headers),
+        Err(_) => return pages::busy(),
+    };
+    let (Some(view), Some(variables)) = (&inner.view, addressed.snapshot.as_deref().and_then(unpacked)) else {
+        return pages::gone(&headers);
+    };
+    let Some(html) = view.render(&viewed(&addressed, variables)).await else { return pages::gone(&headers) };
+    let mut response = Html(html).into_response();
+    let headers = response.headers_mut();
+    // The letter's own HTML: it may show and link, and nothing else.
+    let policy = "default-src 'none'; img-src * data:; style-src 'unsafe-inline' *; font-src *; media-src *; sandbox allow-popups allow-top-navigation-by-user-activation";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    pages::guard(headers);
+    response
+}
+
+fn viewed(addressed: &Addressed, variables: serde_json::Value) -> Viewed {
+    Viewed {
+        message: MessageId(addressed.message_id),
+        run: RunId(addressed.run_id),
+        version: VersionId(addressed.version_id),
+        campaign: addressed.campaign.clone(),
+        channel: Channel::from_code(addressed.channel).unwrap_or(Channel::Email),
+        arm: addressed.arm.clone(),
+        language: addressed.language.clone(),
+        zone: addressed.zone.clone(),
+        variables,
+        at: crate::store::from_micros(addressed.at),
+    }
+}
+
+/// Zstandard-compressed JSON.
+fn unpacked(snapshot: &[u8]) -> Option<serde_json::Value> {
+    let mut text = Vec::new();
+    zstd::stream::read::Decoder::new(snapshot).ok()?.take(LARGEST).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}

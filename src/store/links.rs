@@ -1,0 +1,205 @@
+//! What our public addresses need: the links of a version, and the little that pages say about a message and its reader.
+
+use super::batch::{Field, table};
+use super::responses::{digest, json};
+use super::{Doing, Error, Store, micros};
+use crate::types::{Channel, ConsentState, MessageId, Time, VersionId};
+use serde_json::json as value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The tracked links of an applied version. Versions never change, so this may be kept for good.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionLinks {
+    /// The campaign's key.
+    pub campaign: String,
+    /// By number, from 1: the target as written, and whether a part of it is filled for each person.
+    pub targets: BTreeMap<u32, (String, bool)>,
+    /// Hosts that are literal in the targets.
+    pub hosts: BTreeSet<String>,
+}
+
+impl VersionLinks {
+    pub fn of(campaign: String, targets: impl IntoIterator<Item = (u32, String, bool)>) -> Self {
+        let mut links = VersionLinks { campaign, ..VersionLinks::default() };
+        for (number, target, personal) in targets {
+            links.hosts.extend(literal_host(&target));
+            links.targets.insert(number, (target, personal));
+        }
+        links
+    }
+
+    /// The target of a literal link.
+    pub fn literal(&self, number: u32) -> Option<&str> {
+        self.targets.get(&number).filter(|(_, personal)| !personal).map(|(target, _)| target.as_str())
+    }
+
+    /// Whether a personal link may lead to this address: http or https, to a host that is literal in the version's targets or one of `more`.
+    pub fn allows(&self, target: &str, more: &BTreeSet<String>) -> bool {
+        let Ok(url) = url::Url::parse(target) else { return false };
+        let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && (self.hosts.contains(&host) || more.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host)))
+    }
+}
+
+/// The host of an http(s) address, where no part of it is filled in.
+fn literal_host(target: &str) -> Option<String> {
+    let lower = target.to_ascii_lowercase();
+    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"))?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    if authority.contains(['{', '}', '@', '\\']) {
+        return None;
+    }
+    // As `url` writes it: in ASCII, without the scheme's own port.
+    url::Url::parse(&format!("https://{authority}/")).ok()?.host_str().map(str::to_string)
+}
+
+/// A message, for the page that its reader opens.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Addressed {
+    pub message_id: i64,
+    pub run_id: i64,
+    pub version_id: i64,
+    pub customer_id: i64,
+    pub channel: i16,
+    pub address: Option<String>,
+    pub campaign: String,
+    pub topic: Option<String>,
+    pub language: Option<String>,
+    pub zone: Option<String>,
+    /// The arm's name, for a run with variants.
+    pub arm: Option<String>,
+    pub is_test: i16,
+    /// When the message was handed over, else planned.
+    pub at: i64,
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// A consent as a page gives or takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub topic: String,
+    pub channel: Channel,
+    pub state: ConsentState,
+}
+
+impl Store {
+    /// The links of a version; `None` when there is no such version.
+    pub async fn version_links(&self, version: VersionId) -> Result<Option<VersionLinks>, Error> {
+        let doing = "read the links of a version";
+        let campaign = "SELECT key FROM definitions WHERE id = $1";
+        let campaign: Option<(String,)> =
+            crate::on_pool!(self, pool => sqlx::query_as(campaign).bind(version.0).fetch_optional(pool).await).doing(doing)?;
+        let Some((campaign,)) = campaign else { return Ok(None) };
+        let links = "SELECT number, target, personal FROM links WHERE version_id = $1";
+        let links: Vec<(i32, String, i16)> =
+            crate::on_pool!(self, pool => sqlx::query_as(links).bind(version.0).fetch_all(pool).await).doing(doing)?;
+        let target = |(number, target, personal)| Some((u32::try_from(number).ok()?, target, personal != 0i16));
+        Ok(Some(VersionLinks::of(campaign, links.into_iter().filter_map(target))))
+    }
+
+    /// A message and its reader; `None` when there is no such message.
+    pub async fn addressed(&self, message: MessageId) -> Result<Option<Addressed>, Error> {
+        let sql = "SELECT m.id AS message_id, m.run_id, r.version_id, m.customer_id, m.channel, m.address, c.key AS campaign, c.topic,
+                          u.language, u.zone, a.name AS arm, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
+                   FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+                   LEFT JOIN customers u ON u.id = m.customer_id LEFT JOIN arms a ON a.run_id = m.run_id AND a.arm = m.arm
+                   WHERE m.id = $1";
+        crate::on_pool!(self, pool => sqlx::query_as(sql).bind(message.0).fetch_optional(pool).await).doing("read a message")
+    }
+
+    /// What a customer agreed to: (topic, channel) → state, and since when in microseconds.
+    pub async fn consents_of(&self, customer: i64) -> Result<BTreeMap<(String, i16), (ConsentState, i64)>, Error> {
+        let sql = "SELECT topic, channel, state, at FROM consent_state WHERE customer_id = $1";
+        let rows: Vec<(String, i16, i16, i64)> =
+            crate::on_pool!(self, pool => sqlx::query_as(sql).bind(customer).fetch_all(pool).await).doing("read consents")?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(topic, channel, state, at)| Some(((topic, channel), (ConsentState::from_code(state)?, at))))
+            .collect())
+    }
+
+    /// Records what a customer chose on a page of ours, with the message whose token opened it as proof. A later choice wins.
+    pub async fn record_choices(&self, customer: i64, choices: &[Choice], at: Time, message: MessageId) -> Result<(), Error> {
+        if choices.is_empty() {
+            return Ok(());
+        }
+        let doing = "record choices";
+        let at = micros(at);
+        let rows: Vec<serde_json::Value> = choices
+            .iter()
+            .map(|choice| {
+                let key = digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]);
+                value!({ "customer_id": customer, "topic": choice.topic, "channel": choice.channel.code(), "state": choice.state.code(), "at": at,
+                         "source": "preferences", "proof": format!("message {message}"), "source_key": hex::encode(key) })
+            })
+            .collect();
+        let given = table(
+            self.dialect(),
+            &[
+                ("customer_id", Field::Long),
+                ("topic", Field::Text),
+                ("channel", Field::Small),
+                ("state", Field::Small),
+                ("at", Field::Long),
+                ("source", Field::Text),
+                ("proof", Field::Text),
+                ("source_key", Field::Bytes),
+            ],
+        );
+        let history = format!(
+            "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key)
+             SELECT customer_id, topic, channel, state, at, at, source, proof, source_key FROM {given} AS given WHERE true
+             ON CONFLICT (customer_id, source_key) DO NOTHING"
+        );
+        let state = format!(
+            "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof)
+             SELECT customer_id, topic, channel, state, at, 1 FROM {given} AS given WHERE true ORDER BY topic, channel
+             ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof
+             WHERE excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state = {})",
+            ConsentState::Withdrawn.code()
+        );
+        let rows = json(&rows)?;
+        let mut change = self.change(doing).await?;
+        change.connection().write(doing, history, &rows).await?;
+        change.connection().write(doing, state, &rows).await?;
+        change.commit(doing).await
+    }
+
+    /// Answers within the pool's patience when the database is there.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let sql = "SELECT 1";
+        crate::on_pool!(self, pool => sqlx::query(sql).execute(pool).await.map(drop)).doing("reach the database")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_personal_link_leads_to_literal_hosts_and_named_ones_only() {
+        let targets =
+            ["https://Shop.example/{{path}}?a={{b}}", "https://{{host}}/x", "https://крамниця.укр/", "https://p.example:8443/{{x}}"];
+        let links = VersionLinks::of("c".into(), targets.iter().zip(1..).map(|(target, number)| (number, target.to_string(), true)));
+        let more = BTreeSet::from(["pay.example".to_string()]);
+        for (target, allowed) in [
+            ("https://shop.example/ada", true),
+            ("http://SHOP.example/ada?x#y", true),
+            ("https://pay.example/1", true),
+            ("https://крамниця.укр/2", true),
+            ("https://p.example/", true),
+            ("https://evil.example/", false),
+            ("https://shop.example.evil.example/", false),
+            ("https://shop.example@evil.example/", false),
+            ("https://user@shop.example/", false),
+            ("javascript://shop.example/%0aalert(1)", false),
+            ("//shop.example/", false),
+            ("https://evil.example\\@shop.example/", false),
+        ] {
+            assert_eq!(links.allows(target, &more), allowed, "{target}");
+        }
+    }
+}

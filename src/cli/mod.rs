@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod catcher;
 pub mod init;
 pub mod schedule;
 pub mod schema;
@@ -90,6 +91,8 @@ pub enum Command {
     Schema(schema::Schema),
     /// When would a schedule fire
     Schedule(schedule::Arguments),
+    /// Catch mail and SMS on this machine instead of sending them, and show them on a page
+    Catcher(catcher::Arguments),
     /// Bring the database's tables up to date
     Migrate,
 }
@@ -120,6 +123,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
+        Command::Catcher(arguments) => catcher::run(&global, arguments).await,
         Command::Migrate => {
             global.workspace().store(None).await?;
             eprintln!("The database is up to date");

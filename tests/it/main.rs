@@ -3,6 +3,7 @@
 mod databases;
 mod deliver;
 mod import;
+mod dkim;
 mod order;
 mod respond;
 mod serve;

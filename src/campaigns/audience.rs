@@ -4,6 +4,8 @@ use super::context::Context;
 use super::model::{Audience, Holdout, Order};
 use super::names::EVERYONE;
 use super::part::Part;
+use super::shapes::lacks;
+use super::tables::campaign::{AUDIENCE, CAMPAIGN};
 use crate::literals::Share;
 use crate::segments::Condition;
 use crate::types::Class;
@@ -12,7 +14,7 @@ use crate::yaml::{Node, Value};
 /// Reads what stands under `audience`; `None` there means a transactional campaign that says nothing: everyone.
 pub fn read(context: &mut Context<'_>, campaign: Part<'_>, class: Class) -> Option<Audience> {
     let Some(part) = campaign.inner("audience") else {
-        if class != Class::Transactional && !campaign.has("audience") {
+        if class != Class::Transactional && lacks(campaign.node, "audience", &CAMPAIGN) {
             let help = "write audience: { segment: everyone, holdout: 10% } or name a segment or a condition";
             context.problem(campaign.start(), "`audience` is missing", format!("{class} campaigns must say it"), help);
         }
@@ -25,7 +27,7 @@ pub fn read(context: &mut Context<'_>, campaign: Part<'_>, class: Class) -> Opti
             order: Order::Random,
         });
     };
-    if !part.has("segment") && !part.has("where") {
+    if lacks(part.node, "segment", &AUDIENCE) && lacks(part.node, "where", &AUDIENCE) {
         context.problem(
             part.start(),
             "the audience names nobody",
@@ -33,7 +35,7 @@ pub fn read(context: &mut Context<'_>, campaign: Part<'_>, class: Class) -> Opti
             "write `segment: everyone` if all customers are meant",
         );
     }
-    if class == Class::Advertising && !part.has("holdout") {
+    if class == Class::Advertising && lacks(part.node, "holdout", &AUDIENCE) {
         context.problem(
             campaign.key_span("audience"),
             "`holdout` is missing",

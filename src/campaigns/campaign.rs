@@ -5,6 +5,7 @@ use super::fields::quoted;
 use super::message::{self, Campaigning};
 use super::model::*;
 use super::part::Part;
+use super::shapes::lacks;
 use super::tables::campaign::CAMPAIGN;
 use super::{arms, audience, schedule, tests};
 use crate::literals::Duration;
@@ -77,7 +78,7 @@ fn must_be_said(context: &mut Context<'_>, part: Part<'_>, class: Class) {
     if class == Class::Advertising {
         wanted.push(("goal", "`goal`: what counts as success, like { event: purchase, value: amount, within: 7 days }"));
     }
-    wanted.retain(|(key, _)| !part.has(key) && !super::shapes::is_mistyped(part.node, key, &CAMPAIGN));
+    wanted.retain(|(key, _)| lacks(part.node, key, &CAMPAIGN));
     if !wanted.is_empty() {
         let is = if wanted.len() == 1 { "is" } else { "are" };
         let title = format!("{} {is} missing", quoted(wanted.iter().map(|(key, _)| *key)));
@@ -87,7 +88,7 @@ fn must_be_said(context: &mut Context<'_>, part: Part<'_>, class: Class) {
         }
         context.problems.push(problem);
     }
-    if !part.has("message") && !part.has("steps") && !super::shapes::is_mistyped(part.node, "message", &CAMPAIGN) {
+    if lacks(part.node, "message", &CAMPAIGN) && lacks(part.node, "steps", &CAMPAIGN) {
         let help = "add message: { template: NAME, subject: \"…\" }";
         context.problem(part.start(), "`message` is missing", "the campaign says nothing", help);
     }

@@ -4,6 +4,8 @@ use super::context::Context;
 use super::fields::quoted;
 use super::model::*;
 use super::part::{Part, words};
+use super::shapes::lacks;
+use super::tables::message::MESSAGE;
 use super::workspace::reserved;
 use crate::diagnostics::nearest;
 use crate::literals::{Duration, Unit, WrittenTime};
@@ -55,7 +57,7 @@ fn one(context: &mut Context<'_>, part: Part<'_>, campaign: Campaigning<'_>) -> 
     let body = body(context, part, channel);
     let words_of = |key: &str| part.words(key).unwrap_or_default();
     if channel == Channel::Email {
-        if !part.has("subject") {
+        if lacks(part.node, "subject", &MESSAGE) {
             let help = "write subject: \"…\", or one for each language: { uk: \"…\", en: \"…\" }";
             context.problem(part.start(), "`subject` is missing", "an email must have one", help);
         }
@@ -169,7 +171,7 @@ fn body(context: &mut Context<'_>, part: Part<'_>, channel: Channel) -> Option<M
         (None, Some(node)) => Some(MessageBody::Text(words(node))),
         (Some(node), None) => template(context, node),
         (None, None) => {
-            if !part.has("template") && !part.has("text") {
+            if lacks(part.node, "template", &MESSAGE) && lacks(part.node, "text", &MESSAGE) {
                 let help = if channel == Channel::Email { "add template: NAME" } else { "add template: NAME, or text: \"…\"" };
                 context.problem(part.start(), "the message says nothing", "no `template` is named", help);
             }

@@ -3,6 +3,8 @@
 use super::context::Context;
 use super::model::{Missed, MissedRun, Schedule};
 use super::part::Part;
+use super::shapes::lacks;
+use super::tables::campaign::SCHEDULE;
 use crate::diagnostics::Problem;
 use crate::literals::{self, Duration, WrittenTime, codes};
 use crate::schedule::{Error, Rule};
@@ -40,7 +42,7 @@ fn rule(context: &mut Context<'_>, part: Part<'_>) -> Option<Rule> {
     let written: Vec<&str> = RULES.into_iter().filter(|key| part.has(key)).collect();
     let later = LATER.iter().any(|key| part.has(key));
     match written.as_slice() {
-        [] if later => None,
+        [] if later || RULES.iter().any(|key| !lacks(part.node, key, &SCHEDULE)) => None,
         [] => {
             let help = "write at: 2027-03-01 10:00, every: day at 10:00 or cron: \"0 10 * * MON\"";
             context.problem(part.start(), "the schedule has no time", "when does it run?", help);

@@ -312,8 +312,12 @@ fn lower(text: &str) -> String {
     }
 }
 
-/// Whether a key is there under a wrong spelling, which has been reported.
-pub fn is_mistyped(node: &Node, wanted: &str, table: &Table) -> bool {
+/// Whether a key is neither there nor mistyped (which has been reported).
+pub fn lacks(node: &Node, wanted: &str, table: &Table) -> bool {
+    node.get(wanted).is_none() && !is_mistyped(node, wanted, table)
+}
+
+fn is_mistyped(node: &Node, wanted: &str, table: &Table) -> bool {
     let keys = node.map().unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
     keys.filter(|key| table.field(key).is_none()).any(|key| nearest(key, table.keys()) == Some(wanted))
 }

@@ -98,6 +98,10 @@ impl Checked<'_> {
         if message.channel != Channel::Email || self.campaign.class == Class::Transactional {
             return;
         }
+        // Until the template module lists what is read, nothing can be said.
+        if compiled.needs().is_empty() {
+            return;
+        }
         let reads = |names: &[&str]| compiled.needs().iter().any(|need| names.contains(&need.path.as_str()));
         let (file, span) = self.place_of_template(message, node, compiled);
         if !reads(&["unsubscribe_url", "preferences_url"]) {

@@ -42,7 +42,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         topics: topics(part, problems),
         identities: identities(part, problems),
         domains: domains(part, problems),
-        providers: providers(part, &names, &currency, problems),
+        providers: providers(part, &currency, problems),
         policy: policy(part),
         categories: part.texts("categories").into_iter().collect(),
         retention: Retention {
@@ -318,7 +318,7 @@ fn domains(part: Part<'_>, problems: &mut Problems) -> BTreeMap<String, Domain> 
     domains
 }
 
-fn providers(part: Part<'_>, names: &Names, currency: &str, problems: &mut Problems) -> BTreeMap<String, ProviderSettings> {
+fn providers(part: Part<'_>, currency: &str, problems: &mut Problems) -> BTreeMap<String, ProviderSettings> {
     let mut providers = BTreeMap::new();
     for (name, _, node) in part.entries("providers") {
         let provider = Part { file: FILE, node };
@@ -336,7 +336,8 @@ fn providers(part: Part<'_>, names: &Names, currency: &str, problems: &mut Probl
             countries_or_other(part, price, problems);
         }
         let price = provider.get("price").map(by_country).unwrap_or_default();
-        let settings = own_settings(provider, table, names);
+        let settings = own_settings(provider, table);
+        login(provider, problems);
         secret_headers(provider, problems);
         providers.insert(
             name.to_string(),
@@ -356,7 +357,7 @@ fn providers(part: Part<'_>, names: &Names, currency: &str, problems: &mut Probl
 }
 
 /// A kind's own keys: whole numbers and booleans typed, all else as written.
-fn own_settings(provider: Part<'_>, table: &Table, _names: &Names) -> serde_json::Map<String, serde_json::Value> {
+fn own_settings(provider: Part<'_>, table: &Table) -> serde_json::Map<String, serde_json::Value> {
     let own = provider.node.map().unwrap_or_default().iter();
     own.filter_map(|(key, node)| {
         let value = match &table.field(&key.text)?.shape {
@@ -367,6 +368,20 @@ fn own_settings(provider: Part<'_>, table: &Table, _names: &Names) -> serde_json
         (!provider::PROVIDER.keys().any(|common| common == key.text)).then(|| (key.text.clone(), value))
     })
     .collect()
+}
+
+/// An SMTP login is a user with a password.
+fn login(provider: Part<'_>, problems: &mut Problems) {
+    for (has, lacks) in [("user", "password"), ("password", "user")] {
+        if provider.text("kind") == Some("smtp") && provider.has(has) && !provider.has(lacks) {
+            problems.push(
+                provider
+                    .problem(provider.key_span(has), format!("`{lacks}` is missing"))
+                    .label(format!("`{has}` stands here alone"))
+                    .help(if lacks == "password" { "add password: \"${SMTP_PASSWORD}\"" } else { "add the user name: user: …" }),
+            );
+        }
+    }
 }
 
 /// Headers that carry secrets must name them.

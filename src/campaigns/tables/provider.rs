@@ -52,10 +52,17 @@ static SMTP: Table = Table {
     fields: &[
         required("host", Shape::Text, "Host of the relay"),
         optional("port", Shape::Whole { least: 1, most: 65_535 }, "587; with tls 465; with none 25", "Port of the relay"),
-        optional("user", Shape::Text, "none", "User name"),
+        optional("user", Shape::Text, "none", "User name; together with `password`"),
         optional("password", Shape::Secret, "none", "Password, as \"${NAME}\""),
-        optional("security", Shape::Word(&SECURITY), "starttls", "starttls, tls from the first byte, or none"),
-        optional("connections", Shape::Whole { least: 1, most: 1000 }, "10", "Open connections at most"),
+        optional("security", Shape::Word(&SECURITY), "starttls; none on this machine", "starttls, tls from the first byte, or none"),
+        optional("connections", CONNECTIONS, "10", "Open connections at most"),
+        optional(
+            "messages_per_connection",
+            Shape::Whole { least: 1, most: 1_000_000 },
+            "100",
+            "Messages over one connection before it is closed",
+        ),
+        optional("hello", Shape::Host, "localhost", "The name by which we greet the relay"),
     ],
 };
 
@@ -63,49 +70,49 @@ static TWILIO: Table = Table {
     name: "a twilio provider",
     fields: &[
         required("account", Shape::Text, "Account SID"),
-        required("token", Shape::Secret, "Auth token, as \"${NAME}\""),
-        optional("from", Shape::Text, "the identity's sender", "Sender for all messages"),
-        optional("messaging_service", Shape::Text, "none", "SID of a messaging service that chooses the sender"),
+        required("token", Shape::Secret, "Auth token, or the secret of `api_key`, as \"${NAME}\""),
+        optional("api_key", Shape::Text, "the account", "SID of an API key"),
+        optional("messaging_service", Shape::Text, "the identity's sender", "SID of a messaging service that chooses the sender"),
+        optional("status_callback", Shape::Url, "none", "Where receipts are sent"),
         optional("url", Shape::Url, "https://api.twilio.com", "Base address"),
-        optional("connections", Shape::Whole { least: 1, most: 1000 }, "10", "Requests under way at most"),
+        optional("connections", CONNECTIONS, "10", "Requests under way at most"),
     ],
 };
 
 static METHOD: Choice = Choice { what: "method", words: &["POST", "PUT", "GET"], later: &[] };
+static CONTENT_TYPE: Choice = Choice {
+    what: "kind of body",
+    words: &["application/json", "application/x-www-form-urlencoded", "application/xml", "text/xml", "text/plain"],
+    later: &[],
+};
+
+const CONNECTIONS: Shape = Shape::Whole { least: 1, most: 1000 };
+/// Values of the answer: `{ status: [ 200, 201 ], response_code: 0 }`.
+const ANSWER: Shape = Shape::Each(&Shape::Anything, &Shape::OneOrList(&Shape::Text));
 
 static HTTP: Table = Table {
     name: "an http provider",
     fields: &[
-        required("url", Shape::Text, "Address of the request; a template"),
+        required("url", Shape::Text, "Address of the request; {{to}}, {{text}}, {{sender}} and {{key}} are filled in"),
         optional("method", Shape::Word(&METHOD), "POST", "Method of the request"),
         optional("headers", Shape::Each(&Shape::Anything, &Shape::Text), "none", "Headers; secrets as \"${NAME}\""),
-        optional("body", Shape::Text, "none", "Body of the request; a template"),
+        optional("content_type", Shape::Word(&CONTENT_TYPE), "application/json", "Kind of the body; values are escaped for it"),
+        optional("body", Shape::Text, "none", "Body of the request; {{to}}, {{to_digits}}, {{text}}, {{sender}} and {{key}} are filled in"),
         optional("id", Shape::Text, "none", "Path of the message's id in the JSON answer"),
-        optional("accepted", ANSWER_SHAPE, "2xx", "Answers that mean: taken"),
-        optional("later", ANSWER_SHAPE, "429 and 5xx", "Answers that mean: try again"),
-        optional("refused", ANSWER_SHAPE, "other 4xx", "Answers that mean: not to this person"),
-        optional("broken", ANSWER_SHAPE, "401, 402 and 403", "Answers that mean: this provider cannot send"),
-        optional("connections", Shape::Whole { least: 1, most: 1000 }, "10", "Requests under way at most"),
-    ],
-};
-
-const ANSWER_SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::List(&Shape::Anything), Shape::Map(&ANSWER)]);
-
-static ANSWER: Table = Table {
-    name: "a match of answers",
-    fields: &[
-        optional("status", Shape::OneOrList(&Shape::Text), "any", "Status codes like 200 or 2xx"),
-        optional("body", Shape::OneOrList(&Shape::Text), "any", "Words that the answer contains"),
-        optional("path", Shape::Text, "none", "Path in the JSON answer"),
-        optional("is", Shape::OneOrList(&Shape::Text), "none", "Values that it has there"),
+        optional("accepted", ANSWER, "2xx", "Answers that mean: taken; { status: 200 } or a path in the answer"),
+        optional("later", ANSWER, "429 and 5xx", "Answers that mean: try again"),
+        optional("invalid", ANSWER, "none", "Answers that mean: there is no such number"),
+        optional("refused", ANSWER, "other 4xx", "Answers that mean: not this message"),
+        optional("broken", ANSWER, "401, 402 and 403", "Answers that mean: this provider cannot send"),
+        optional("connections", CONNECTIONS, "10", "Requests under way at most"),
     ],
 };
 
 static CATCHER: Table = Table {
     name: "a catcher",
     fields: &[
-        optional("address", Shape::Text, "the built-in catcher's", "Address of a running catcher: HOST:PORT or an address"),
-        optional("connections", Shape::Whole { least: 1, most: 1000 }, "10", "Connections at most"),
+        optional("address", Shape::Text, "the built-in catcher's", "Where a catcher listens: HOST:PORT"),
+        optional("connections", CONNECTIONS, "10", "Connections at most"),
     ],
 };
 
@@ -113,7 +120,7 @@ static CATCHER: Table = Table {
 pub fn only_channel(kind: &str) -> Option<Channel> {
     match kind {
         "smtp" => Some(Channel::Email),
-        "twilio" => Some(Channel::Sms),
+        "twilio" | "http" => Some(Channel::Sms),
         _ => None,
     }
 }

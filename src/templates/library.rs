@@ -1,7 +1,15 @@
-//! All templates, partials, layouts and locales of a workspace.
+//! All templates, partials, layouts and locales of a workspace, read once.
 
-use crate::diagnostics::{Files, Problem, Problems};
-use std::collections::BTreeMap;
+use super::expand::{Expanded, Form, expand};
+use super::html::{Lost, from_mjml, inlined};
+use super::message::Part;
+use super::needs::{self, Reading};
+use super::{lint, mask, mjml};
+use crate::diagnostics::{Files, Problem, Problems, Span, nearest};
+use crate::yaml::{self, Node, Value};
+use handlebars::{Template, TemplateError, TemplateErrorReason};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The languages of a workspace: what a file's suffix may be, and who reads what when the own language is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,46 +37,60 @@ impl Languages {
     }
 }
 
-/// What one file `NAME[.LANGUAGE]` says.
+/// Lines of the locales by key, `cart.go`.
+pub(super) type Locale = BTreeMap<String, String>;
+
+/// The HTML part of a template.
+#[derive(Debug, Clone)]
+pub(super) struct Html {
+    /// As written, with its partials; places lead back to the files.
+    pub source: Arc<Expanded>,
+    pub form: Form,
+    /// MJML turned into HTML, styles inlined, `{{…}}` in their places.
+    pub compiled: Arc<str>,
+}
+
+/// What the files `NAME[.LANGUAGE]` say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variant {
-    /// Path and text of the HTML part, with `{{…}}`.
-    pub html: Option<(String, String)>,
-    /// Path and text of the text part, or of an SMS.
-    pub text: Option<(String, String)>,
+    pub html: Option<Html>,
+    /// The text part, or all of an SMS.
+    pub text: Option<Arc<Expanded>>,
 }
 
 /// Templates by name and language (`""`: for all), ready to be compiled into messages.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
     pub(super) templates: BTreeMap<String, BTreeMap<String, Variant>>,
+    pub(super) locales: BTreeMap<String, Locale>,
+    languages: Languages,
 }
+
+const FOLDERS: [&str; 3] = ["partials/", "layouts/", "locales/"];
 
 impl Library {
     /// Reads `templates/`; problems of all files come at once, and a file with problems is left out.
+    ///
+    /// What [`Library::compiled`] gave is taken from `compiled/templates/…` where it is there, instead of being made again.
     pub fn read(files: &Files, languages: &Languages, problems: &mut Problems) -> Library {
-        let mut library = Library::default();
-        for (path, bytes) in files.under("templates") {
+        let mut library = Library { languages: languages.clone(), ..Library::default() };
+        let broken = syntax(files, problems);
+        library.read_locales(files, problems);
+        for (path, _) in files.under("templates") {
             let inside = &path["templates/".len()..];
-            let Some((stem, is_text)) = inside
-                .strip_suffix(".txt.hbs")
-                .map(|stem| (stem, true))
-                .or_else(|| inside.strip_suffix(".hbs").or_else(|| inside.strip_suffix(".mjml")).map(|stem| (stem, false)))
-                .filter(|(stem, _)| !["partials/", "layouts/", "locales/"].iter().any(|folder| stem.starts_with(folder)))
-            else {
+            if FOLDERS.iter().any(|folder| inside.starts_with(folder)) {
                 continue;
-            };
-            let (name, language) = match stem.rsplit_once('.') {
-                Some((name, language)) if languages.all.iter().any(|known| known == language) => (name, language),
-                _ => (stem, ""),
-            };
-            let Ok(text) = std::str::from_utf8(bytes) else {
-                problems.push(Problem::new(path, None, "this file is not UTF-8 text").help("save it as UTF-8"));
+            }
+            let Some((stem, form)) = stem(inside) else { continue };
+            let (name, language) = library.named(path, stem, problems);
+            if broken.contains(path) {
                 continue;
-            };
-            let variant = library.templates.entry(name.to_string()).or_default().entry(language.to_string()).or_default();
-            let part = if is_text { &mut variant.text } else { &mut variant.html };
-            *part = Some((path.to_string(), text.to_string()));
+            }
+            let Some(source) = expand(files, path, form, problems) else { continue };
+            if source.files.iter().any(|file| broken.contains(file)) {
+                continue;
+            }
+            library.add(files, path, &name, &language, source, form, problems);
         }
         library
     }
@@ -77,4 +99,254 @@ impl Library {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.templates.keys().map(String::as_str)
     }
+
+    /// Whether there is a template of this name; for an email it must have an HTML or a text part, for an SMS `.txt.hbs`.
+    pub fn has(&self, name: &str) -> bool {
+        self.templates.contains_key(name)
+    }
+
+    /// Every file that a template is made of, in all its languages: itself, partials, layouts, locales.
+    pub fn reaches(&self, name: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for variant in self.templates.get(name).into_iter().flat_map(BTreeMap::values) {
+            let sources = variant.html.iter().map(|html| &html.source).chain(&variant.text);
+            found.extend(sources.flat_map(|source| source.files.iter().cloned()));
+        }
+        found.extend(self.locales.keys().map(|language| format!("templates/locales/{language}.yaml")));
+        found
+    }
+
+    /// HTML made of MJML, to be stored with an applied version: `compiled/templates/NAME.LANGUAGE.html`.
+    pub fn compiled(&self) -> Files {
+        let mut files = Files::default();
+        for (name, variants) in &self.templates {
+            for (language, variant) in variants {
+                if let Some(html) = variant.html.as_ref().filter(|html| html.form == Form::Mjml) {
+                    files.insert(compiled_path(name, language), html.compiled.as_bytes());
+                }
+            }
+        }
+        files
+    }
+
+    /// The language whose file is taken for people with this chain: the own and its fallbacks, then the file for all, then the
+    /// workspace's languages in order.
+    pub(super) fn choose<'a>(&'a self, name: &str, chain: &[String], fits: impl Fn(&Variant) -> bool) -> Option<(&'a str, &'a Variant)> {
+        let variants = self.templates.get(name)?;
+        let get = |language: &str| variants.get_key_value(language).filter(|(_, variant)| fits(variant));
+        chain
+            .iter()
+            .filter(|language| self.is_near(chain, language))
+            .find_map(|language| get(language))
+            .or_else(|| get(""))
+            .or_else(|| chain.iter().find_map(|language| get(language)))
+            .or_else(|| variants.iter().find(|(_, variant)| fits(variant)))
+            .map(|(language, variant)| (language.as_str(), variant))
+    }
+
+    /// Whether a language is the reader's own or one of its fallbacks.
+    fn is_near(&self, chain: &[String], language: &str) -> bool {
+        let mut next = chain.first();
+        let mut seen = BTreeSet::new();
+        while let Some(own) = next.filter(|own| seen.insert(own.as_str())) {
+            if own == language {
+                return true;
+            }
+            next = self.languages.fallback.get(own);
+        }
+        false
+    }
+
+    /// Lines for people with this chain; what the first language lacks comes from the next.
+    pub(super) fn locale(&self, chain: &[String]) -> Locale {
+        let mut all = Locale::new();
+        for language in chain.iter().rev().filter_map(|language| self.locales.get(language)) {
+            all.extend(language.iter().map(|(key, words)| (key.clone(), words.clone())));
+        }
+        all
+    }
+
+    /// Name and language of a file `NAME[.LANGUAGE]`.
+    fn named(&self, path: &str, stem: &str, problems: &mut Problems) -> (String, String) {
+        let Some((name, suffix)) = stem.rsplit_once('.') else { return (stem.to_string(), String::new()) };
+        if self.languages.all.iter().any(|known| known == suffix) {
+            return (name.to_string(), suffix.to_string());
+        }
+        let problem = Problem::new(path, None, format!("`{suffix}` is no language of this workspace"))
+            .help(format!("languages in posthaste.yaml are {}; names of templates have no dot", self.languages.all.join(", ")));
+        problems.push(problem);
+        (name.to_string(), suffix.to_string())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(&mut self, files: &Files, path: &str, name: &str, language: &str, source: Expanded, form: Form, problems: &mut Problems) {
+        let before = problems.count();
+        if mask::collides(&source.text) {
+            problems.push(Problem::new(path, None, "this file holds characters of the private use area that Posthaste uses itself"));
+        }
+        let Some(template) = parsed(&source, problems) else { return };
+        self.check(&needs::read(&template, &source, Part::Body, language), &source, problems);
+        let source = Arc::new(source);
+        let variant = self.templates.entry(name.to_string()).or_default().entry(language.to_string()).or_default();
+        if form == Form::Text {
+            variant.text = Some(source);
+            return;
+        }
+        if form == Form::Mjml {
+            mjml::check(&source, problems);
+        }
+        lint::markup(&source, form, problems);
+        if problems.count() > before {
+            return;
+        }
+        let compiled = match (form, files.text(&compiled_path(name, language))) {
+            (Form::Mjml, Some(compiled)) => Ok(compiled.to_string()),
+            (Form::Mjml, None) => from_mjml(&source.text).map_err(|lost| match lost {
+                Lost::Unreadable(message) => Problem::new(path, None, format!("MJML cannot read this: {message}")),
+                Lost::Tag(tag) => {
+                    let at = source.text.find(&tag).unwrap_or(0);
+                    let problem = source.problem(at..at + tag.len(), "MJML keeps nothing at this place");
+                    problem.label("would be lost").help("put it into mj-text, between sections or columns, or into mj-raw")
+                }
+            }),
+            _ => inlined(&source.text).map_err(|message| Problem::new(path, None, format!("the styles cannot be inlined: {message}"))),
+        };
+        match compiled {
+            Ok(compiled) => variant.html = Some(Html { source, form, compiled: Arc::from(compiled) }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+
+    /// Helpers, lines of locales.
+    pub(super) fn check(&self, reading: &Reading, source: &Expanded, problems: &mut Problems) {
+        reading.problems.iter().for_each(|problem| problems.push(problem.clone()));
+        for need in reading.needs.iter().filter(|need| need.path == "coupon" || need.path.starts_with("coupon.")) {
+            let problem = Problem::new(&need.place.file, need.place.span, "coupons are not built yet");
+            problems.push(problem.help("write the code into `content` of the campaign for now"));
+        }
+        for (key, range) in &reading.lines {
+            let having: Vec<&str> =
+                self.locales.iter().filter(|(_, locale)| locale.contains_key(key)).map(|(name, _)| name.as_str()).collect();
+            if having.is_empty() {
+                let problem = source.problem(range.clone(), format!("no locale has the line `{key}`"));
+                let known = self.locales.values().flat_map(|locale| locale.keys().map(String::as_str));
+                problems.push(match nearest(key, known) {
+                    Some(near) => problem.help(format!("did you mean `{near}`?")),
+                    None => problem.help("write it into templates/locales/LANGUAGE.yaml"),
+                });
+            } else if let Some(lacking) = self.languages.all.iter().find(|language| !having.contains(&language.as_str())) {
+                let file = format!("templates/locales/{lacking}.yaml");
+                problems.push(
+                    Problem::new(file, None, format!("the line `{key}` is missing in this language"))
+                        .warning()
+                        .help(format!("people who read `{lacking}` get the words of `{}`", having[0])),
+                );
+            }
+        }
+    }
+
+    fn read_locales(&mut self, files: &Files, problems: &mut Problems) {
+        for (path, _) in files.under("templates/locales") {
+            let Some(language) = path.strip_prefix("templates/locales/").and_then(|name| name.strip_suffix(".yaml")) else { continue };
+            if !self.languages.all.iter().any(|known| known == language) {
+                let problem = Problem::new(path, None, format!("`{language}` is no language of this workspace"));
+                problems.push(problem.help(format!("languages in posthaste.yaml are {}", self.languages.all.join(", "))));
+            }
+            let Some(text) = files.text(path) else { continue };
+            let mut lines = Locale::new();
+            if let Some(node) = yaml::read(path, text, problems) {
+                flatten(path, "", &node, &mut lines, problems);
+            }
+            self.locales.insert(language.to_string(), lines);
+        }
+    }
+}
+
+fn compiled_path(name: &str, language: &str) -> String {
+    let language = if language.is_empty() { String::new() } else { format!(".{language}") };
+    format!("compiled/templates/{name}{language}.html")
+}
+
+fn stem(inside: &str) -> Option<(&str, Form)> {
+    [(".txt.hbs", Form::Text), (".hbs", Form::Html), (".mjml", Form::Mjml)]
+        .iter()
+        .find_map(|(ending, form)| inside.strip_suffix(ending).map(|stem| (stem, *form)))
+}
+
+fn flatten(file: &str, key: &str, node: &Node, lines: &mut Locale, problems: &mut Problems) {
+    match &node.value {
+        Value::Scalar { text, .. } if !key.is_empty() => {
+            lines.insert(key.to_string(), text.clone());
+        }
+        Value::Map(entries) => {
+            for (name, inside) in entries {
+                let key = if key.is_empty() { name.text.clone() } else { format!("{key}.{}", name.text) };
+                flatten(file, &key, inside, lines, problems);
+            }
+        }
+        _ => problems.push(
+            Problem::new(file, node.span, "a locale holds texts under keys")
+                .help("write `cart: { go: \"Go to the cart\" }` for {{t 'cart.go'}}"),
+        ),
+    }
+}
+
+/// Files that are no text, or whose tags handlebars cannot read.
+fn syntax(files: &Files, problems: &mut Problems) -> BTreeSet<String> {
+    let mut broken = BTreeSet::new();
+    for (path, bytes) in files.under("templates") {
+        if stem(path).is_none() {
+            continue;
+        }
+        match std::str::from_utf8(bytes) {
+            Err(_) => {
+                problems.push(Problem::new(path, None, "this file is not UTF-8 text").help("save it as UTF-8"));
+                broken.insert(path.to_string());
+            }
+            Ok(text) => {
+                if let Err(error) = Template::compile(text) {
+                    problems.push(unreadable(path, text, &error));
+                    broken.insert(path.to_string());
+                }
+            }
+        }
+    }
+    broken
+}
+
+/// The tree of a whole text; its problem is pushed.
+fn parsed(source: &Expanded, problems: &mut Problems) -> Option<Template> {
+    match Template::compile(&source.text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let (line, column) = error.pos().unwrap_or((1, 1));
+            let at = offset(&source.text, line, column);
+            problems.push(source.problem(at..at, reason(&error)));
+            None
+        }
+    }
+}
+
+/// What handlebars could not read, in words for a marketer.
+pub(super) fn unreadable(file: &str, text: &str, error: &TemplateError) -> Problem {
+    let (line, column) = error.pos().unwrap_or((1, 1));
+    let at = offset(text, line, column);
+    let start = text[..at].rfind("{{").filter(|start| !text[*start..at].contains("}}") || at == text.len()).unwrap_or(at);
+    let end = text[start..].find(['\n', '}']).map_or(text.len(), |length| start + length).max(start);
+    let end = if text[end..].starts_with("}}") { end + 2 } else { end };
+    Problem::new(file, Span { start, end }, reason(error))
+        .label("not understood")
+        .help("every `{{#if …}}`, `{{#each …}}` … ends with its `{{/if}}`, `{{/each}}`; texts stand in single quotes: `{{default name 'friend'}}`")
+}
+
+fn reason(error: &TemplateError) -> String {
+    match error.reason() {
+        TemplateErrorReason::MismatchingClosedHelper(opened, closed) => format!("`{{{{#{opened}}}}}` is closed by `{{{{/{closed}}}}}`"),
+        _ => "this `{{…}}` cannot be read".to_string(),
+    }
+}
+
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).nth(line.saturating_sub(1)).unwrap_or(text.len());
+    text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| start + at)
 }

@@ -1,13 +1,19 @@
 //! One message of a campaign in one language: compiled once, rendered for each person.
 
-use super::{Languages, Library, Links};
-use crate::diagnostics::{Problem, Span};
+use super::compiled::{Compiled, Limit, prepared};
+use super::expand::Expanded;
+use super::format::Language;
+use super::functions::{Escape, Scene};
+use super::library::{Locale, unreadable};
+use super::{Library, Links, html, lint, needs, text};
+use crate::diagnostics::{Problem, Problems, Span, nearest};
 use crate::literals::Words;
-use crate::types::{Channel, Failure, Refusal, Time};
+use crate::types::{Channel, Class, Failure, Refusal, Time};
 use chrono_tz::Tz;
-use handlebars::{Context, Handlebars, RenderContext, RenderErrorReason, Renderable, Template};
+use handlebars::Template;
 use serde_json::Value;
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU32;
 
 /// What a message is made of.
 #[derive(Debug, Clone, Copy)]
@@ -156,16 +162,28 @@ pub struct Need {
 /// Compiled; shared by all threads.
 #[derive(Debug, Clone)]
 pub struct MessageTemplate {
-    subject: Option<Template>,
-    preheader: Option<Template>,
-    html: Option<Template>,
-    text: Template,
+    pub(super) channel: Channel,
+    pub(super) subject: Option<Compiled>,
+    pub(super) preheader: Option<Compiled>,
+    pub(super) html: Option<Compiled>,
+    pub(super) text: Compiled,
+    text_is_made: bool,
     needs: Vec<Need>,
+    /// First names of all paths read; `None`: everything is read.
+    roots: Option<BTreeSet<String>>,
+    locale: Locale,
     language: String,
+    /// The template's file that problems of the whole are told at; empty for `text:`.
+    pub(super) file: String,
+    track: Track,
 }
 
 impl MessageTemplate {
     /// Compiles a message for people whose languages are `chain` (the own, its fallback …, see `Languages::chain`).
+    ///
+    /// Numbers of links go on in `links`: compile all messages of a version in one order, and the numbers are the same everywhere.
+    /// `Err` lists what is wrong with the words of the campaign's file, or that there is no such template. Problems of template files
+    /// were reported when the library was read.
     pub fn compile(
         library: &Library,
         source: &Source<'_>,
@@ -173,48 +191,98 @@ impl MessageTemplate {
         track: Track,
         links: &mut Links,
     ) -> Result<MessageTemplate, Vec<Fault>> {
-        let _ = (track, links, Languages::default());
-        let variant = match source.body {
-            Body::Template(name) => {
-                let Some(variants) = library.templates.get(name) else {
-                    let problem = Problem::new("", None, format!("there is no template `{name}`"));
-                    return Err(vec![Fault { part: Part::Body, language: String::new(), problem }]);
-                };
-                let language = chain.iter().find(|language| variants.contains_key(*language)).cloned().unwrap_or_default();
-                variants.get(&language).or_else(|| variants.values().next()).cloned().unwrap_or_default()
+        let mut work = Work { library, faults: Vec::new(), needs: Vec::new(), reads_all: false };
+        let chosen = work.choose(source, chain)?;
+        let language = chosen.language;
+        let mut own_chain = chain.to_vec();
+        if !language.is_empty() {
+            own_chain.retain(|other| *other != language);
+            own_chain.insert(0, language.clone());
+        }
+        let track = if source.channel == Channel::Email { track } else { Track::default() };
+        let line = Limit { bytes: 4_000, escape: Escape::Line };
+        let (mut subject, mut preheader, mut preheader_words) = (None, None, String::new());
+        if source.channel == Channel::Email {
+            subject = work.words(source.subject, &own_chain, Part::Subject, line);
+            preheader = work.words(source.preheader, &own_chain, Part::Preheader, line);
+            if preheader.is_some() {
+                preheader_words = source.preheader.pick(&own_chain).trim().to_string();
             }
-            Body::Text(words) => super::library::Variant { html: None, text: Some((String::new(), words.pick(chain).to_string())) },
+        }
+        let mut made = None;
+        let mut html_part = None;
+        if let Some(html) = &chosen.html {
+            work.read(&html.source, Part::Body, &language);
+            match html::finish(&html.compiled, &preheader_words, track, links) {
+                Ok(sources) => {
+                    html_part = work.body(&sources.html, &chosen.file, Limit { bytes: 2_000_000, escape: Escape::Html });
+                    made = Some(sources.text);
+                }
+                Err(message) => work.fault(Part::Body, "", Problem::new(&chosen.file, None, message)),
+            }
+        }
+        let body = match source.channel {
+            Channel::Email => Limit { bytes: 1_000_000, escape: Escape::Text },
+            // An SMS of 255 parts, the most there can be.
+            Channel::Sms => Limit { bytes: 160_000, escape: Escape::Line },
+            _ => Limit { bytes: 1_000_000, escape: Escape::Text },
         };
-        let compile = |text: &str, part: Part| {
-            Template::compile(text)
-                .map_err(|error| vec![Fault { part, language: String::new(), problem: Problem::new("", None, error.reason().to_string()) }])
+        let text_is_made = chosen.text.is_none();
+        let text = match (&chosen.text, &made) {
+            (Some((written, part)), _) => {
+                work.read(written, *part, &language);
+                let marked = html::text_marked(&written.text, track, links);
+                work.body(&marked, &chosen.file, body)
+            }
+            (None, Some(made)) => work.body(made, &chosen.file, body),
+            (None, None) => work.body("", &chosen.file, body),
         };
+        let Some(text) = text.filter(|_| work.faults.is_empty()) else { return Err(work.faults) };
+        let roots = (!work.reads_all).then(|| work.needs.iter().map(|need| root(&need.path).to_string()).collect());
         Ok(MessageTemplate {
-            subject: Some(compile(source.subject.pick(chain), Part::Subject)?),
-            preheader: Some(compile(source.preheader.pick(chain), Part::Preheader)?),
-            html: variant.html.as_ref().map(|(_, text)| compile(text, Part::Body)).transpose()?,
-            text: compile(variant.text.as_ref().map_or("", |(_, text)| text), Part::Body)?,
-            needs: Vec::new(),
-            language: chain.first().cloned().unwrap_or_default(),
+            channel: source.channel,
+            subject,
+            preheader,
+            html: html_part,
+            text,
+            text_is_made,
+            needs: work.needs,
+            roots,
+            locale: library.locale(&own_chain),
+            language,
+            file: chosen.file,
+            track,
         })
     }
 
     /// Renders for one person. `data` is an object with the root of files.md §5.
     pub fn render(&self, data: &Value, reader: &Reader<'_>) -> Result<Rendered, RenderError> {
-        let _ = reader.now;
-        let context = Context::from(data.clone());
-        let fill = |template: &Option<Template>, registry: &Handlebars<'static>| match template {
-            None => Ok(String::new()),
-            Some(template) => template.renders(registry, &context, &mut RenderContext::new(None)).map_err(|error| match error.reason() {
-                RenderErrorReason::MissingVariable(path) => RenderError::Missing { variable: path.clone().unwrap_or_default() },
-                other => RenderError::Failed { message: other.to_string() },
-            }),
+        let context = prepared(data, self.roots.as_ref());
+        // Words, dates and numbers agree with the template's language; a template for all follows the person.
+        let language = if self.language.is_empty() { reader.language } else { self.language.as_str() };
+        let fill = |part: &Compiled| {
+            let scene = Scene {
+                reader,
+                locale: &self.locale,
+                language: Language::of(language),
+                escape: part.limit.escape,
+                is_sms: self.channel == Channel::Sms,
+                track: self.track,
+                rounds: AtomicU32::new(0),
+            };
+            part.render(&context, &scene, &self.needs)
         };
+        let line = |part: &Option<Compiled>| part.as_ref().map_or(Ok(String::new()), |part| fill(part).map(|line| line.trim().to_string()));
+        let written = fill(&self.text)?;
         Ok(Rendered {
-            subject: fill(&self.subject, &TEXT)?,
-            preheader: fill(&self.preheader, &TEXT)?,
-            html: if self.html.is_some() { Some(fill(&self.html, &HTML)?) } else { None },
-            text: fill(&Some(self.text.clone()), &TEXT)?,
+            subject: line(&self.subject)?,
+            preheader: line(&self.preheader)?,
+            html: self.html.as_ref().map(&fill).transpose()?,
+            text: match (self.channel, self.text_is_made) {
+                (Channel::Email, true) => text::closed_up(&written),
+                (Channel::Email, false) => written,
+                _ => written.trim().to_string(),
+            },
         })
     }
 
@@ -223,20 +291,124 @@ impl MessageTemplate {
         &self.needs
     }
 
-    /// The language of the template that was chosen.
+    /// The language of the template that was chosen; `""` for one that is for all.
     pub fn language(&self) -> &str {
         &self.language
     }
+
+    /// What can be said before any data: links to unsubscribe and the postal address, subject, text part. Problems forbid an apply.
+    pub fn lint(&self, class: Class) -> Vec<Fault> {
+        lint::message(self, class)
+    }
 }
 
-static HTML: LazyLock<Handlebars<'static>> = LazyLock::new(|| strict(false));
-static TEXT: LazyLock<Handlebars<'static>> = LazyLock::new(|| strict(true));
+fn root(path: &str) -> &str {
+    path.split(['.', '[']).next().unwrap_or(path)
+}
 
-fn strict(plain: bool) -> Handlebars<'static> {
-    let mut registry = Handlebars::new();
-    registry.set_strict_mode(true);
-    if plain {
-        registry.register_escape_fn(handlebars::no_escape);
+struct Chosen {
+    language: String,
+    file: String,
+    html: Option<super::library::Html>,
+    text: Option<(std::sync::Arc<Expanded>, Part)>,
+}
+
+struct Work<'a> {
+    library: &'a Library,
+    faults: Vec<Fault>,
+    needs: Vec<Need>,
+    reads_all: bool,
+}
+
+impl Work<'_> {
+    fn choose(&self, source: &Source<'_>, chain: &[String]) -> Result<Chosen, Vec<Fault>> {
+        let name = match source.body {
+            Body::Template(name) => name,
+            Body::Text(words) => {
+                let language = chain.iter().find(|language| words.0.contains_key(*language)).cloned().unwrap_or_default();
+                let source = Expanded::of("", words.pick(chain));
+                return Ok(Chosen { language, file: String::new(), html: None, text: Some((source.into(), Part::Text)) });
+            }
+        };
+        let wants_html = source.channel == Channel::Email;
+        let Some((language, variant)) =
+            self.library.choose(name, chain, |variant| variant.text.is_some() || wants_html && variant.html.is_some())
+        else {
+            return Err(vec![Fault { part: Part::Body, language: String::new(), problem: self.unknown(name, source.channel) }]);
+        };
+        let html = variant.html.clone().filter(|_| wants_html);
+        let everyones = || self.library.templates.get(name).and_then(|variants| variants.get("")).and_then(|variant| variant.text.clone());
+        let text = variant.text.clone().or_else(everyones);
+        let first = html.as_ref().map(|html| &html.source).or(text.as_ref());
+        let file = first.and_then(|source| source.files.first()).cloned().unwrap_or_default();
+        Ok(Chosen { language: language.to_string(), file, html, text: text.map(|text| (text, Part::Body)) })
     }
-    registry
+
+    fn unknown(&self, name: &str, channel: Channel) -> Problem {
+        if self.library.has(name) {
+            let kind = if channel == Channel::Email { "mjml" } else { "txt.hbs" };
+            return Problem::new("", None, format!("the template `{name}` has nothing for the channel {channel}"))
+                .help(format!("write templates/{name}.{kind}, or see to its problems first"));
+        }
+        let problem = Problem::new("", None, format!("there is no template `{name}`")).label("used here");
+        match nearest(name, self.library.names()) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem.help(format!("it would be the file templates/{name}.LANGUAGE.mjml, .hbs or .txt.hbs")),
+        }
+    }
+
+    /// Subject and preheader.
+    fn words(&mut self, words: &Words, chain: &[String], part: Part, limit: Limit) -> Option<Compiled> {
+        let written = words.pick(chain);
+        if written.trim().is_empty() {
+            return None;
+        }
+        let language = words.0.iter().find(|(_, text)| text.as_str() == written).map_or("", |(language, _)| language.as_str());
+        let expanded = Expanded::of("", written);
+        self.read(&expanded, part, language);
+        if written.trim().chars().any(char::is_control) {
+            self.fault(part, language, Problem::new("", Span { start: 0, end: written.len() }, "this must be one line"));
+        }
+        Compiled::new(written, limit).inspect_err(|error| self.fault(part, language, unreadable("", written, error))).ok()
+    }
+
+    /// Finds needs and problems of a source as it was written.
+    fn read(&mut self, source: &Expanded, part: Part, language: &str) {
+        let Ok(template) = Template::compile(&source.text) else {
+            if part == Part::Text {
+                if let Err(error) = Template::compile(&source.text) {
+                    self.fault(part, language, unreadable("", &source.text, &error));
+                }
+            }
+            return;
+        };
+        let reading = needs::read(&template, source, part, language);
+        let mut problems = Problems::default();
+        self.library.check(&reading, source, &mut problems);
+        if part != Part::Body {
+            // Problems of files were told when the library was read.
+            for problem in problems.iter().filter(|problem| problem.file.is_empty()) {
+                self.fault(part, language, problem.clone());
+            }
+            if let Some(tag) = super::tags::tags(&source.text)
+                .iter()
+                .find(|tag| matches!(tag.kind, super::tags::Kind::Partial | super::tags::Kind::PartialOpen))
+            {
+                self.fault(part, language, source.problem(tag.range.clone(), "partials stand in template files, not in words"));
+            }
+        }
+        self.reads_all |= reading.reads_all;
+        self.needs.extend(reading.needs);
+    }
+
+    fn body(&mut self, source: &str, file: &str, limit: Limit) -> Option<Compiled> {
+        let failed = |error: &handlebars::TemplateError| {
+            Problem::new(file, None, format!("compiled, this template cannot be read: {}", error.reason()))
+        };
+        Compiled::new(source, limit).inspect_err(|error| self.fault(Part::Body, "", failed(error))).ok()
+    }
+
+    fn fault(&mut self, part: Part, language: &str, problem: Problem) {
+        self.faults.push(Fault { part, language: language.to_string(), problem });
+    }
 }

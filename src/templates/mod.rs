@@ -9,10 +9,23 @@
 //! or all of an SMS). Partials (`{{> footer}}`) and layouts (`{{#> layouts/base}}…{{/layouts/base}}`, in which `{{> @partial-block}}`
 //! is the place of what stands between) are pasted in when the template is compiled, so that MJML, styles and links see one text.
 
+mod compiled;
+mod expand;
+mod format;
+mod functions;
+mod html;
 mod library;
 mod links;
+mod lint;
+mod markup;
+mod mask;
 mod message;
+mod mjml;
+mod names;
+mod needs;
 pub mod sms;
+mod tags;
+mod text;
 
 pub use library::{Languages, Library};
 pub use links::{Link, Links};

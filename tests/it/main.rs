@@ -8,3 +8,4 @@ mod dkim;
 mod order;
 mod respond;
 mod serve;
+mod render;

@@ -1,0 +1,184 @@
+//! One part of a message, compiled by handlebars and guarded: bounded loops, bounded size, no character that must not be there.
+
+use super::expand::Expanded;
+use super::functions::{self, Escape, FORBIDDEN, Scene, Stop, is_forbidden};
+use super::message::{Need, Part, RenderError};
+use super::needs;
+use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
+use handlebars::{Context, Output, RenderContext, RenderErrorReason, Renderable, Template, TemplateError};
+use serde_json::{Map, Value};
+use std::collections::{BTreeSet, HashMap};
+
+/// How large a part may become, and in what its values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub bytes: usize,
+    pub escape: Escape,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    template: Template,
+    /// Bytes of the source: a guess at the size of the result.
+    size: usize,
+    /// Functions to register for each rendering.
+    used: Vec<&'static str>,
+    pub limit: Limit,
+    /// What it writes whatever the data are.
+    pub always: BTreeSet<String>,
+    /// The source.
+    pub source: String,
+}
+
+impl Compiled {
+    pub fn new(source: &str, limit: Limit) -> Result<Compiled, TemplateError> {
+        let mut template = Template::compile(source)?;
+        guard(&mut template, limit.escape);
+        let reading = needs::read(&template, &Expanded::of("", source), Part::Body, "");
+        Ok(Compiled {
+            template,
+            size: source.len(),
+            used: reading.used.into_iter().collect(),
+            limit,
+            always: reading.always,
+            source: source.to_string(),
+        })
+    }
+
+    pub fn render(&self, context: &Context, scene: &Scene<'_>, needs: &[Need]) -> Result<String, RenderError> {
+        let mut out = Bounded { text: String::with_capacity(self.size + self.size / 4), limit: self.limit.bytes };
+        let result = {
+            let mut rendering = RenderContext::new(None);
+            functions::register(&mut rendering, &self.used, scene);
+            self.template.render(functions::registry(self.limit.escape), context, &mut rendering, &mut out)
+        };
+        result.map_err(|error| self.explained(error.reason(), needs))?;
+        if out.text.contains(FORBIDDEN) {
+            return Err(RenderError::Unsafe { variable: self.culprit(context.data(), needs) });
+        }
+        Ok(out.text)
+    }
+
+    fn explained(&self, reason: &RenderErrorReason, needs: &[Need]) -> RenderError {
+        match reason {
+            RenderErrorReason::MissingVariable(written) => {
+                let written = written.as_deref().unwrap_or("a value that a helper looks for");
+                let bare = written.trim_start_matches("../").trim_start_matches("this.").trim_start_matches("@root.").replace('/', ".");
+                let full = needs
+                    .iter()
+                    .map(|need| need.path.as_str())
+                    .find(|path| path.strip_suffix(bare.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+                RenderError::Missing { variable: full.unwrap_or(&bare).to_string() }
+            }
+            RenderErrorReason::IOError(_) => RenderError::TooLarge { limit: self.limit.bytes },
+            RenderErrorReason::NestedError(inside) => match inside.downcast_ref::<Stop>() {
+                Some(Stop::Refused(reason)) => RenderError::Refused { reason: reason.clone() },
+                _ => RenderError::Failed { message: inside.to_string() },
+            },
+            other => RenderError::Failed { message: other.to_string() },
+        }
+    }
+
+    /// The variable that holds a character which must not be there.
+    fn culprit(&self, data: &Value, needs: &[Need]) -> String {
+        let found = needs.iter().find(|need| values(data, &need.path).iter().any(|value| is_unsafe(value, self.limit.escape)));
+        found.map_or_else(|| "a value".to_string(), |need| need.path.clone())
+    }
+}
+
+/// Counts rounds of loops, and lets no value be written without being looked at.
+fn guard(template: &mut Template, escape: Escape) {
+    for element in &mut template.elements {
+        match element {
+            TemplateElement::HelperBlock(call) => guard_block(call, escape),
+            TemplateElement::HtmlExpression(call) if !call.name.as_name().is_some_and(|name| name == "$raw") => {
+                let value = if call.params.is_empty() && call.hash.is_empty() {
+                    call.name.clone()
+                } else {
+                    let name = Parameter::Name(call.name.as_name().unwrap_or_default().to_string());
+                    Parameter::Subexpression(Subexpression::new(name, call.params.clone(), call.hash.clone()))
+                };
+                if let TemplateElement::Expression(raw) = expression("$raw", vec![value]) {
+                    *element = if escape == Escape::Html { TemplateElement::HtmlExpression(raw) } else { TemplateElement::Expression(raw) };
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn guard_block(call: &mut HelperTemplate, escape: Escape) {
+    let is_loop = call.name.as_name() == Some("each");
+    if let Some(template) = &mut call.template {
+        guard(template, escape);
+        if is_loop {
+            template.elements.insert(0, expression("$round", vec![Parameter::Literal(Value::Null)]));
+            if let Some(first) = template.mapping.first().cloned() {
+                template.mapping.insert(0, first);
+            }
+        }
+    }
+    if let Some(template) = &mut call.inverse {
+        guard(template, escape);
+    }
+}
+
+fn expression(name: &str, parameters: Vec<Parameter>) -> TemplateElement {
+    *Subexpression::new(Parameter::Name(name.to_string()), parameters, HashMap::new()).element
+}
+
+/// The data as handlebars reads it: only what is read, and nothing that is `null`, which is missing.
+pub(super) fn prepared(data: &Value, roots: Option<&BTreeSet<String>>) -> Context {
+    let Value::Object(map) = data else { return Context::from(Value::Object(Map::new())) };
+    let kept = match roots {
+        None => map.iter().filter_map(|(key, value)| Some((key.clone(), there(value)?))).collect(),
+        Some(roots) => roots.iter().filter_map(|key| Some((key.clone(), there(map.get(key)?)?))).collect(),
+    };
+    Context::from(Value::Object(kept))
+}
+
+fn there(value: &Value) -> Option<Value> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Array(items) => items.iter().filter_map(there).collect(),
+        Value::Object(map) => Value::Object(map.iter().filter_map(|(key, value)| Some((key.clone(), there(value)?))).collect()),
+        other => other.clone(),
+    })
+}
+
+/// All values at a path with `[]`.
+fn values<'a>(data: &'a Value, path: &str) -> Vec<&'a Value> {
+    let mut found = vec![data];
+    for part in path.split('.') {
+        let name = part.trim_end_matches("[]");
+        found = found.iter().filter_map(|value| value.get(name)).collect();
+        for _ in 0..part.matches("[]").count() {
+            found = found.iter().filter_map(|value| value.as_array()).flatten().collect();
+        }
+    }
+    found
+}
+
+fn is_unsafe(value: &Value, escape: Escape) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(|c| is_forbidden(c, escape)),
+        Value::Array(items) => items.iter().any(|item| is_unsafe(item, escape)),
+        Value::Object(map) => map.values().any(|item| is_unsafe(item, escape)),
+        _ => false,
+    }
+}
+
+struct Bounded {
+    text: String,
+    limit: usize,
+}
+
+impl Output for Bounded {
+    fn write(&mut self, piece: &str) -> Result<(), std::io::Error> {
+        if self.text.len() + piece.len() > self.limit {
+            return Err(std::io::Error::other("too large"));
+        }
+        self.text.push_str(piece);
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! From a template's text to the HTML that is sent: MJML, styles, links, preheader, the open pixel's mark.
+//!
+//! Everything here works on text whose `{{…}}` are hidden ([`super::mask`]), and gives text with them back.
+
+use super::links::Links;
+use super::markup::{Piece, blanked, pieces};
+use super::mask::Mask;
+use super::message::Track;
+use super::tags::{Kind, Tag, tags};
+use super::{marks, needs, text};
+use crate::templates::functions::{Escape, escaped};
+use lol_html::html_content::ContentType;
+use lol_html::{ElementContentHandlers, RewriteStrSettings, Selector, element, rewrite_str};
+use std::borrow::Cow;
+
+/// Links that are never tracked: they are ours already.
+const OURS: &[&str] = &["unsubscribe_url", "preferences_url", "view_url", "confirm_url"];
+
+/// MJML to HTML with its styles inlined. `Err` says what MJML could not read, or which `{{…}}` it would lose.
+pub(super) fn from_mjml(mjml: &str) -> Result<String, Lost> {
+    let mut mask = Mask::default();
+    let hidden = mask.hide(mjml);
+    let parsed = mrml::parse(&hidden).map_err(|error| Lost::Unreadable(error.to_string()))?;
+    let options = mrml::prelude::render::RenderOptions::default();
+    let html = parsed.element.render(&options).map_err(|error| Lost::Unreadable(error.to_string()))?;
+    let html = with_styles(&html).map_err(Lost::Unreadable)?;
+    if let Some(source) = mask.lost(&html).first() {
+        return Err(Lost::Tag(source.to_string()));
+    }
+    Ok(mask.show(&html))
+}
+
+/// Why MJML did not become HTML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lost {
+    Unreadable(String),
+    /// This tag stands where MJML keeps nothing.
+    Tag(String),
+}
+
+/// HTML with its styles inlined; HTML without a style sheet stays as it is.
+pub(super) fn inlined(html: &str) -> Result<String, String> {
+    let mut mask = Mask::default();
+    let hidden = mask.hide(html);
+    Ok(mask.show(&with_styles(&hidden)?))
+}
+
+fn with_styles(hidden: &str) -> Result<String, String> {
+    if !hidden.to_ascii_lowercase().contains("<style") {
+        return Ok(hidden.to_string());
+    }
+    css_inline::CSSInliner::options()
+        .keep_style_tags(true)
+        .remove_inlined_selectors(true)
+        .load_remote_stylesheets(false)
+        .build()
+        .inline(&bodies_written(hidden))
+        .map_err(|error| error.to_string())
+}
+
+/// Readers of HTML put a `<tbody>` before a table's first row. Where a block tag stands before that row, it must stand inside.
+fn bodies_written(hidden: &str) -> String {
+    let mut out = String::with_capacity(hidden.len());
+    let (mut at, mut table, mut has_block) = (0, None, false);
+    for piece in pieces(hidden) {
+        match piece {
+            Piece::Start(start) if start.name == "table" => (table, has_block) = (Some(start.range.end), false),
+            Piece::Start(start) => {
+                if let Some(table) = table.take().filter(|_| has_block && start.name == "tr") {
+                    out.push_str(&hidden[at..table]);
+                    out.push_str("<tbody>");
+                    at = table;
+                }
+            }
+            Piece::Comment(_) => has_block = true,
+            Piece::Text(range) if hidden[range.clone()].trim().is_empty() => {}
+            _ => table = None,
+        }
+    }
+    out.push_str(&hidden[at..]);
+    out
+}
+
+/// A message's parts as handlebars sources.
+pub(super) struct Sources {
+    pub html: String,
+    /// Made from the HTML.
+    pub text: String,
+}
+
+/// Marks links and pixel, puts the preheader first, and makes a text part.
+pub(super) fn finish(html: &str, preheader: &str, track: Track, links: &mut Links) -> Result<Sources, String> {
+    let mut mask = Mask::default();
+    let hidden = mask.hide(html);
+    let marked = links_marked(&hidden, &mut mask, track, links)?;
+    let text = mask.show(&text::from_html(&marked, &mask));
+    let head = if preheader.trim().is_empty() { String::new() } else { mask.word(hidden_text(preheader)) };
+    let pixel = if track.opens { mask.word(marks::PIXEL) } else { String::new() };
+    let whole = framed(&marked, &head, &pixel)?;
+    Ok(Sources { html: mask.show(&whole), text })
+}
+
+fn settings<'h, 's>(handler: (Cow<'s, Selector>, ElementContentHandlers<'h>)) -> RewriteStrSettings<'h, 's> {
+    RewriteStrSettings::new().append_element_content_handler(handler).with_strict(false)
+}
+
+fn links_marked(hidden: &str, mask: &mut Mask, track: Track, links: &mut Links) -> Result<String, String> {
+    let links_of = |element: &mut lol_html::html_content::Element<'_, '_>| {
+        let untracked = element.has_attribute("data-notrack");
+        element.remove_attribute("data-notrack");
+        let Some(written) = element.get_attribute("href") else { return Ok(()) };
+        let target = html_escape::decode_html_entities(mask.show(written.trim()).as_str()).into_owned();
+        let track = Track { clicks: track.clicks && !untracked, ..track };
+        if let Some(source) = link_source(&target, track, links) {
+            let word = mask.word(source);
+            element.set_attribute("href", &word)?;
+        }
+        Ok(())
+    };
+    let marked = rewrite_str(hidden, settings(element!("a[href], area[href]", links_of))).map_err(|error| error.to_string())?;
+    let sources_of = |element: &mut lol_html::html_content::Element<'_, '_>| {
+        for name in ["src", "background"] {
+            let Some(written) = element.get_attribute(name) else { continue };
+            let target = html_escape::decode_html_entities(mask.show(written.trim()).as_str()).into_owned();
+            if has_values(&target) {
+                let word = mask.word(format!("{{{{#$src}}}}{target}{{{{/$src}}}}"));
+                element.set_attribute(name, &word)?;
+            }
+        }
+        Ok(())
+    };
+    rewrite_str(&marked, settings(element!("[src], [background]", sources_of))).map_err(|error| error.to_string())
+}
+
+/// What stands for a link's target; `None` leaves it as written.
+fn link_source(target: &str, track: Track, links: &mut Links) -> Option<String> {
+    let tags = tags(target);
+    if tags.iter().any(|tag| needs::is_value(tag) && OURS.contains(&tag.inner(target))) {
+        return None;
+    }
+    let lower = target.to_ascii_lowercase();
+    let is_web = lower.starts_with("http://") || lower.starts_with("https://");
+    if !tags.iter().any(|tag| tag.kind != Kind::Escaped) {
+        let number = (track.clicks && is_web).then(|| links.number(target)).flatten()?;
+        return Some(format!("{}L{number}{}", marks::START, marks::START));
+    }
+    let may_be_web = is_web || target.starts_with("{{");
+    let number = if track.clicks && may_be_web { links.number(target).unwrap_or(0) } else { 0 };
+    Some(format!("{{{{#$link {number}}}}}{target}{{{{/$link}}}}"))
+}
+
+fn has_values(text: &str) -> bool {
+    tags(text).iter().any(needs::is_value)
+}
+
+/// The preheader as hidden text, with blanks behind it so that no client shows the body's first words in the list.
+fn hidden_text(preheader: &str) -> String {
+    let padding = "&#847;&zwnj;&nbsp;".repeat(60);
+    format!(
+        "<div style=\"display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;overflow:hidden;mso-hide:all\">{}{padding}</div>",
+        literal(preheader)
+    )
+}
+
+/// Words with `{{…}}` as HTML: what stands between the tags is escaped.
+fn literal(words: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for Tag { range, .. } in tags(words) {
+        out.push_str(&escaped(&words[at..range.start], Escape::Html));
+        out.push_str(&words[range.clone()]);
+        at = range.end;
+    }
+    out.push_str(&escaped(&words[at..], Escape::Html));
+    out
+}
+
+fn framed(marked: &str, head: &str, pixel: &str) -> Result<String, String> {
+    if head.is_empty() && pixel.is_empty() {
+        return Ok(marked.to_string());
+    }
+    let body = |element: &mut lol_html::html_content::Element<'_, '_>| {
+        if !head.is_empty() {
+            element.prepend(head, ContentType::Html);
+        }
+        if !pixel.is_empty() {
+            element.append(pixel, ContentType::Html);
+        }
+        Ok(())
+    };
+    let mut out = rewrite_str(marked, settings(element!("body", body))).map_err(|error| error.to_string())?;
+    // A fragment has no body.
+    if !head.is_empty() && !out.contains(head) {
+        out.insert_str(0, head);
+    }
+    if !pixel.is_empty() && !out.contains(pixel) {
+        out.push_str(pixel);
+    }
+    Ok(out)
+}
+
+/// A written text part with its addresses marked.
+pub(super) fn text_marked(source: &str, track: Track, links: &mut Links) -> String {
+    let tags = tags(source);
+    let blank = blanked(source, &tags);
+    let mut out = String::with_capacity(source.len());
+    let mut at = 0;
+    while let Some(start) = next_address(&blank, at) {
+        let end = address_end(&blank, &tags, start);
+        out.push_str(&source[at..start]);
+        let target = &source[start..end];
+        match link_source(target, track, links) {
+            Some(marked) => out.push_str(&marked),
+            None => out.push_str(target),
+        }
+        at = end;
+    }
+    out.push_str(&source[at..]);
+    out
+}
+
+fn next_address(text: &str, from: usize) -> Option<usize> {
+    let rest = &text[from..];
+    ["http://", "https://"].iter().filter_map(|scheme| rest.find(scheme)).min().map(|at| from + at)
+}
+
+/// Up to a blank, a bracket or a block tag, without the sentence's own sign at the end.
+fn address_end(blank: &str, tags: &[Tag], start: usize) -> usize {
+    let mut end = blank[start..].find(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"')).map_or(blank.len(), |at| start + at);
+    if let Some(tag) = tags.iter().find(|tag| tag.range.start >= start && tag.range.start < end && !needs::is_value(tag)) {
+        end = tag.range.start;
+    }
+    while let Some(sign) = blank[start..end].chars().next_back().filter(|c| matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | ')' | '\'')) {
+        end -= sign.len_utf8();
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Track = Track { opens: true, clicks: true };
+
+    fn check(html: &str, expected: &str) {
+        let mut links = Links::new();
+        assert_eq!(finish(html, "", Track { opens: false, clicks: true }, &mut links).unwrap().html, expected);
+    }
+
+    #[test]
+    fn links_of_the_web_are_marked_and_others_left() {
+        check("<a href=\"https://a.example/?x=1&amp;y=2\">x</a>", "<a href=\"\u{1}L1\u{1}\">x</a>");
+        check("<a href=\"https://a.example/{{sku}}\">x</a>", "<a href=\"{{#$link 1}}https://a.example/{{sku}}{{/$link}}\">x</a>");
+        check(
+            "<a href='{{url}}'>x</a><map><area href=\"http://b.example\"></map>",
+            "<a href=\"{{#$link 1}}{{url}}{{/$link}}\">x</a><map><area href=\"\u{1}L2\u{1}\"></map>",
+        );
+        for same in [
+            "<a href=\"mailto:a@b.example\">x</a>",
+            "<a href=\"tel:+380441234567\">x</a>",
+            "<a href=\"#top\">x</a>",
+            "<a href=\"{{unsubscribe_url}}\">x</a>",
+            "<link href=\"https://fonts.example\">",
+        ] {
+            check(same, same);
+        }
+        check("<a data-notrack href=\"https://a.example\">x</a>", "<a href=\"https://a.example\">x</a>");
+        check("<a data-notrack href=\"https://a.example/{{x}}\">x</a>", "<a href=\"{{#$link 0}}https://a.example/{{x}}{{/$link}}\">x</a>");
+        check("<img src=\"{{image}}\" alt=\"\">", "<img src=\"{{#$src}}{{image}}{{/$src}}\" alt=\"\">");
+    }
+
+    #[test]
+    fn the_preheader_stands_first_and_the_pixel_last() {
+        let found = finish("<html><body class=a><p>x</p></body></html>", "A & {{b}}", ALL, &mut Links::new()).unwrap().html;
+        assert!(found.contains("<body class=a><div style=\"display:none"), "{found}");
+        assert!(found.contains("A &amp; {{b}}&#847;"));
+        assert!(found.ends_with("<p>x</p>\u{1}P\u{1}</body></html>"));
+        let found = finish("<p>x</p>", "", ALL, &mut Links::new()).unwrap().html;
+        assert_eq!(found, "<p>x</p>\u{1}P\u{1}");
+    }
+
+    #[test]
+    fn addresses_in_a_text_part_are_marked() {
+        let mut links = Links::new();
+        let marked = text_marked(
+            "See https://a.example/x. Or (https://a.example/{{sku}}?y=1), {{unsubscribe_url}}\nhttp://b.example{{#if x}}!{{/if}}",
+            ALL,
+            &mut links,
+        );
+        assert_eq!(
+            marked,
+            "See \u{1}L1\u{1}. Or ({{#$link 2}}https://a.example/{{sku}}?y=1{{/$link}}), {{unsubscribe_url}}\n\u{1}L3\u{1}{{#if x}}!{{/if}}"
+        );
+    }
+
+    #[test]
+    fn blocks_between_rows_stay_between_rows_when_styles_are_inlined() {
+        let html = "<style>td{color:red} @media (max-width:600px){td{color:blue}}</style><table>{{#each items}}<tr><td title=\"{{default a \"b\"}}\">{{title}}</td></tr>{{/each}}</table><!--[if mso]>{{x}}<![endif]-->";
+        let found = inlined(html).unwrap();
+        assert!(
+            found.contains("{{#each items}}<tr><td title=\"{{default a \"b\"}}\" style=\"color: red;\">{{title}}</td></tr>{{/each}}"),
+            "{found}"
+        );
+        assert!(found.contains("@media") && found.contains("<!--[if mso]>{{x}}<![endif]-->"));
+    }
+}

@@ -1,0 +1,248 @@
+//! Templates become messages: strict, escaped by context, marked, in the reader's language.
+
+use posthaste::diagnostics::{Files, Problems};
+use posthaste::literals::Words;
+use posthaste::templates::{Body, Languages, Library, Links, MessageTemplate, Reader, RenderError, Rendered, Rows, Source, Track};
+use posthaste::types::{Channel, Class};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TRACKED: Track = Track { opens: true, clicks: true };
+
+fn languages() -> Languages {
+    Languages {
+        all: ["uk", "en", "ru"].map(str::to_string).to_vec(),
+        fallback: BTreeMap::from([("be".to_string(), "ru".to_string()), ("pl".to_string(), "en".to_string())]),
+    }
+}
+
+fn files(list: &[(&str, &str)]) -> Files {
+    let mut files = Files::default();
+    list.iter().for_each(|(path, text)| files.insert(format!("templates/{path}"), *text));
+    files
+}
+
+fn library(list: &[(&str, &str)]) -> Library {
+    let files = files(list);
+    let mut problems = Problems::default();
+    let library = Library::read(&files, &languages(), &mut problems);
+    assert_eq!(problems.count(), 0, "{}", problems.render(&files, false, 120));
+    library
+}
+
+/// Problems as `file:line: title`.
+fn problems(list: &[(&str, &str)]) -> Vec<String> {
+    let files = files(list);
+    let mut problems = Problems::default();
+    Library::read(&files, &languages(), &mut problems);
+    told(&problems, &files)
+}
+
+fn told(problems: &Problems, files: &Files) -> Vec<String> {
+    problems
+        .to_json(files)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| {
+            format!(
+                "{}:{}:{}: {}",
+                problem["file"].as_str().unwrap(),
+                problem["line"],
+                problem["column"],
+                problem["message"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+struct Shop;
+
+impl Rows for Shop {
+    fn row(&self, catalog: &str, key: &str) -> Option<Value> {
+        (catalog == "products" && key == "L1").then(|| json!({ "title": "Lamp", "price": 300 }))
+    }
+}
+
+fn reader(language: &str) -> Reader<'_> {
+    Reader { language, zone: chrono_tz::Europe::Kyiv, currency: "UAH", now: "2027-03-01T08:00:00Z".parse().unwrap(), rows: Some(&Shop) }
+}
+
+fn compile(library: &Library, channel: Channel, name: &str, subject: &str, language: &str) -> MessageTemplate {
+    let (subject, preheader) = (Words::of(subject), Words::default());
+    let source = Source { channel, body: Body::Template(name), subject: &subject, preheader: &preheader };
+    MessageTemplate::compile(library, &source, &languages().chain(Some(language)), TRACKED, &mut Links::new())
+        .unwrap_or_else(|faults| panic!("{faults:?}"))
+}
+
+fn text(body: &str, data: Value) -> Result<String, RenderError> {
+    let library = library(&[
+        ("a.txt.hbs", body),
+        ("locales/uk.yaml", "hi: \"Вітаємо, {name}\""),
+        ("locales/en.yaml", "hi: \"Welcome, {name}\""),
+        ("locales/ru.yaml", "hi: \"Здравствуйте, {name}\""),
+    ]);
+    compile(&library, Channel::Email, "a", "", "en").render(&data, &reader("en")).map(|rendered| rendered.text)
+}
+
+fn sms(body: &str, data: Value) -> Result<String, RenderError> {
+    let library = Library::default();
+    let (words, none) = (Words::of(body), Words::default());
+    let source = Source { channel: Channel::Sms, body: Body::Text(&words), subject: &none, preheader: &none };
+    let template = MessageTemplate::compile(&library, &source, &languages().chain(Some("en")), Track::default(), &mut Links::new())
+        .unwrap_or_else(|faults| panic!("{faults:?}"));
+    template.render(&data, &reader("en")).map(|rendered| rendered.text)
+}
+
+#[test]
+fn every_helper_says_what_the_manual_promises() {
+    let data = || {
+        json!({ "first_name": "олена", "interests": ["shoes", "lamps"], "empty": "", "n": 5, "price": 1299.5, "nothing": null,
+                "coupon_until": "2027-03-07", "seen": [{ "sku": "L1" }, { "sku": "L1" }, { "sku": "X" }], "tags": [] })
+    };
+    for (body, expected) in [
+        ("{{default last_name 'friend'}} {{default empty 'x'}} {{default nothing 'y'}} {{default first_name 'z'}}", "friend x y олена"),
+        ("{{upper first_name}} {{capitalize first_name}} {{lower 'ABC'}}", "ОЛЕНА Олена abc"),
+        ("{{join interests ', '}} {{len interests}} {{len missing}}", "shoes, lamps 2 0"),
+        ("{{format_date coupon_until style='long'}} {{days_until coupon_until}}", "March 7, 2027 6"),
+        ("{{format_money price}} {{format_money '20 USD'}} {{format_number price decimals=0}}", "₴1,299.50 $20 1,300"),
+        ("{{plural n one='# day' other='# days'}}", "5 days"),
+        (
+            "{{#each (take (unique seen 'sku') 3)}}{{#with (find 'products' sku)}}{{title}} {{format_money price}}{{else}}none{{/with}};{{/each}}",
+            "Lamp ₴300;none;",
+        ),
+        ("{{#each (range 3)}}{{this}}{{/each}}{{#each (range 2 4)}}{{this}}{{/each}}", "123234"),
+        ("{{url_encode 'a b&c'}}", "a%20b%26c"),
+        ("{{vocative first_name}}", "олена"),
+        ("{{t 'hi' name=first_name}}", "Welcome, олена"),
+        ("{{#if (and first_name (gt n 4) (not last_name))}}yes{{/if}}{{#if (or last_name (eq n 5))}}!{{/if}}", "yes!"),
+        ("{{#if (eq last_name 'x')}}a{{else if (ne n 5)}}b{{else if (lte n 5)}}c{{/if}}", "c"),
+        ("{{#unless in_stock}}none{{/unless}}{{#each tags}}x{{else}}-{{/each}}", "none-"),
+        ("{{lookup interests 1}} {{#each interests}}{{@index}}{{#if @last}}.{{/if}}{{/each}}", "lamps 01."),
+        (
+            "{{#each seen as |row|}}{{row.sku}}{{/each}} {{#with (find 'products' 'L1') as |lamp|}}{{lamp.title}}{{@root.n}}{{/with}}",
+            "L1L1X Lamp5",
+        ),
+    ] {
+        assert_eq!(text(body, data()).as_deref(), Ok(expected), "{body}");
+    }
+}
+
+#[test]
+fn a_missing_value_a_refusal_and_a_control_character_leave_only_that_person_out() {
+    let missing = |variable: &str| Err(RenderError::Missing { variable: variable.to_string() });
+    assert_eq!(text("{{first_name}}", json!({})), missing("first_name"));
+    assert_eq!(text("{{first_name}}", json!({ "first_name": null })), missing("first_name"));
+    assert_eq!(text("{{upper first_name}}", json!({})), missing("first_name"));
+    assert_eq!(text("{{#each event.items}}{{title}}{{/each}}", json!({ "event": { "items": [{}] } })), missing("event.items[].title"));
+    assert_eq!(text("{{#each event.items}}x{{/each}}", json!({ "event": {} })), missing("event.items"));
+    assert_eq!(
+        text("{{#unless in_stock}}{{refuse 'out of stock'}}{{/unless}}", json!({})),
+        Err(RenderError::Refused { reason: "out of stock".into() })
+    );
+    assert_eq!(
+        text("{{a}}", json!({ "a": "x\ny\tz", "b": "\u{1}" })).as_deref(),
+        Ok("x\ny\tz"),
+        "lines may stand in a body, and what is not read does not matter"
+    );
+    for bad in ["\u{0}", "\u{1}L1\u{1}", "\u{1b}[31m", "\u{7f}"] {
+        assert_eq!(text("{{a}}", json!({ "a": bad })), Err(RenderError::Unsafe { variable: "a".into() }));
+        assert_eq!(text("{{{a}}}", json!({ "a": bad })), Err(RenderError::Unsafe { variable: "a".into() }));
+    }
+    for bad in ["x\ny", "x\r\nBcc: all@example.org", "\u{2028}", "\u{2029}"] {
+        assert_eq!(sms("Hi {{event.a}}", json!({ "event": { "a": bad } })), Err(RenderError::Unsafe { variable: "event.a".into() }));
+        let library = library(&[("a.txt.hbs", "x")]);
+        let found = compile(&library, Channel::Email, "a", "Hi {{a}}", "en").render(&json!({ "a": bad }), &reader("en"));
+        assert_eq!(found, Err(RenderError::Unsafe { variable: "a".into() }));
+    }
+    assert_eq!(sms("line one\nline two {{a}}", json!({ "a": 1 })).as_deref(), Ok("line one\nline two 1"), "a template may have lines");
+}
+
+#[test]
+fn what_customers_wrote_is_never_evaluated_and_always_escaped() {
+    let library = library(&[(
+        "a.hbs",
+        "<p title=\"{{first_name}}\">{{first_name}}</p><a href=\"{{url}}\">x</a><img src=\"{{url}}\" alt=\"\"><a href=\"https://shop.example/?q={{url_encode first_name}}\">y</a>",
+    )]);
+    let template = compile(&library, Channel::Email, "a", "{{first_name}}", "en");
+    let data = json!({ "first_name": "<script>\"{{secret}}'</script>", "url": "javascript:alert(1)", "secret": "S" });
+    let found = template.render(&data, &reader("en")).unwrap();
+    assert_eq!(
+        found.html.as_deref(),
+        Some(
+            "<p title=\"&lt;script&gt;&quot;{{secret}}&#39;&lt;/script&gt;\">&lt;script&gt;&quot;{{secret}}&#39;&lt;/script&gt;</p><a href=\"#\">x</a><img src=\"\" alt=\"\"><a href=\"\u{1}L2\u{2}https://shop.example/?q=%3Cscript%3E%22%7B%7Bsecret%7D%7D%27%3C%2Fscript%3E\u{1}\">y</a>\u{1}P\u{1}"
+        )
+    );
+    assert_eq!(found.subject, "<script>\"{{secret}}'</script>");
+    for bad in ["data:text/html,x", " JavaScript:x", "vbscript:x", "//evil.example", "/path", "file:///etc/passwd"] {
+        let found = template.render(&json!({ "first_name": "x", "url": bad }), &reader("en")).unwrap();
+        assert!(found.html.unwrap().contains("<a href=\"#\">x</a>"), "{bad}");
+    }
+    for good in ["mailto:a@b.example", "tel:+380441234567", "#top"] {
+        let found = template.render(&json!({ "first_name": "x", "url": good }), &reader("en")).unwrap();
+        assert!(found.html.unwrap().contains(&format!("<a href=\"{good}\">")), "{good}");
+    }
+}
+
+#[test]
+fn loops_and_sizes_are_bounded() {
+    let found = text("{{#each (range 1000)}}{{#each (range 1000)}}{{#each (range 1000)}}{{/each}}{{/each}}{{/each}}", json!({}));
+    assert!(matches!(found, Err(RenderError::Failed { .. })), "{found:?}");
+    let found = text("{{#each (range 1000)}}{{@root.a}}{{/each}}", json!({ "a": "x".repeat(10_000) }));
+    assert!(matches!(found, Err(RenderError::TooLarge { .. })), "{found:?}");
+    assert!(matches!(text("{{#each (range 1000000)}}{{/each}}", json!({})), Err(RenderError::Failed { .. })));
+}
+
+#[test]
+fn people_read_their_own_language_then_its_fallback_then_the_first() {
+    let library = library(&[("a.uk.hbs", "uk"), ("a.ru.hbs", "ru"), ("b.hbs", "all"), ("b.uk.hbs", "uk")]);
+    for (name, language, expected) in
+        [("a", "uk", "uk"), ("a", "be", "ru"), ("a", "pl", "uk"), ("a", "en", "uk"), ("b", "uk", "uk"), ("b", "pl", "all")]
+    {
+        let template = compile(&library, Channel::Email, name, "", language);
+        let Rendered { html, .. } = template.render(&json!({}), &reader(language)).unwrap();
+        assert_eq!(html.unwrap(), format!("{expected}\u{1}P\u{1}"), "{name} for {language}");
+    }
+}
+
+#[test]
+fn links_are_numbered_over_all_messages_of_a_version() {
+    let library = library(&[
+        ("a.hbs", "<a href='https://a.example'>a</a><a href='https://b.example/{{x}}'>b</a>"),
+        ("c.hbs", "<a href='https://c.example'>c</a><a href='https://a.example'>a</a>"),
+    ]);
+    let none = Words::default();
+    let mut links = Links::new();
+    for name in ["a", "c"] {
+        let source = Source { channel: Channel::Email, body: Body::Template(name), subject: &none, preheader: &none };
+        MessageTemplate::compile(&library, &source, &[], TRACKED, &mut links).unwrap();
+    }
+    let targets: Vec<_> = links.iter().map(|link| (link.number, link.target.as_str(), link.literal)).collect();
+    assert_eq!(targets, [(1, "https://a.example", true), (2, "https://b.example/{{x}}", false), (3, "https://c.example", true)]);
+}
+
+#[test]
+fn problems_of_templates_come_with_their_places() {
+    assert_eq!(
+        problems(&[
+            ("a.hbs", "<p>\n{{uper name}}</p>"),
+            ("b.hbs", "{{#if x}}\n{{/each}}"),
+            ("c.hbs", "x {{> foter}}"),
+            ("d.hbs", "{{coupon.code}}"),
+            ("e.de.hbs", "x"),
+            ("f.hbs", "{{> one}}"),
+            ("partials/footer.hbs", "x"),
+            ("partials/one.hbs", "{{> two}}"),
+            ("partials/two.hbs", "{{> one}}"),
+        ]),
+        [
+            "templates/b.hbs:2:1: `{{#if}}` is closed by `{{/each}}`",
+            "templates/a.hbs:2:3: there is no helper `uper`",
+            "templates/c.hbs:1:7: there is no partial `foter`",
+            "templates/d.hbs:1:3: coupons are not built yet",
+            "templates/e.de.hbs:null:null: `de` is no language of this workspace",
+            "templates/partials/two.hbs:1:5: these partials include each other without end",
+        ]
+    );
+    let _ = Class::Advertising;
+}

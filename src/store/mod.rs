@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod links;
 pub mod nodes;
 pub mod planning;
+pub mod reports;
 pub mod responses;
 pub mod runs;
 pub mod sql;

@@ -159,7 +159,8 @@ pub const FAMILIES: [&str; 38] = [
     "naver",
 ];
 
-fn family(site: &str) -> &str {
+/// The family of a mailbox site, as tallies count it.
+pub fn family(site: &str) -> &str {
     if site.is_empty() || FAMILIES.contains(&site) { site } else { "other" }
 }
 

@@ -6,12 +6,16 @@ pub mod check;
 pub mod demo;
 pub mod catcher;
 pub mod init;
+pub mod report;
 pub mod schedule;
 pub mod schema;
 
 use crate::clock::Clock;
 use crate::config::Workspace;
+use crate::diagnostics::Problems;
+use crate::store::Store;
 use crate::types::Time;
+use crate::yaml;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +59,21 @@ impl Global {
     pub fn workspace(&self) -> Workspace {
         Workspace::open(&self.workspace, self.database.clone())
     }
+    /// The database: `--database`, else the one that posthaste.yaml names; the rest of the files may have problems.
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        let workspace = self.workspace();
+        let files = workspace.files();
+        if self.database.is_none()
+            && let Err(error) = files
+        {
+            return Err(error.into());
+        }
+        let written = files.ok().and_then(|files| {
+            let root = yaml::read("posthaste.yaml", files.text("posthaste.yaml")?, &mut Problems::default())?;
+            Some(root.get("database")?.text()?.to_string())
+        });
+        workspace.store(written.as_deref()).await
+    }
     pub fn clock(&self) -> Clock {
         self.now.map_or_else(Clock::real, Clock::starting_at)
     }
@@ -89,6 +108,8 @@ pub enum Command {
     Check(check::Check),
     /// Write JSON Schemas of the files, for editors
     Schema(schema::Schema),
+    /// What a campaign achieved, or `overview`: all campaigns in one table
+    Report(report::Arguments),
     /// When would a schedule fire
     Schedule(schedule::Arguments),
     /// Catch mail and SMS on this machine instead of sending them, and show them on a page
@@ -122,6 +143,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Init(arguments) => init::run(&global, arguments).await,
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
+        Command::Report(arguments) => report::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Catcher(arguments) => catcher::run(&global, arguments).await,
         Command::Migrate => {

@@ -8,6 +8,12 @@ mod gather;
 mod lifts;
 pub mod plots;
 pub mod page;
+mod table;
+mod rows;
+mod overview;
 
 pub use gather::{HELD_OUT, Question, gather};
 pub use lifts::ALL;
+pub use overview::{overview_json, overview_table};
+pub use rows::rows;
+pub use table::table;

@@ -321,7 +321,7 @@ fn counted(html: &mut String) {
     );
 }
 
-fn number(value: u64) -> String {
+pub(super) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -333,7 +333,7 @@ fn number(value: u64) -> String {
     out
 }
 
-fn money(value: f64, currency: &str) -> String {
+pub(super) fn money(value: f64, currency: &str) -> String {
     let whole = value.abs().trunc() as u64;
     let cents = ((value.abs() - value.abs().trunc()) * 100.0).round() as u64;
     let (whole, cents) = if cents == 100 { (whole + 1, 0) } else { (whole, cents) };
@@ -341,12 +341,12 @@ fn money(value: f64, currency: &str) -> String {
     if whole >= 10_000 { format!("{sign}{} {currency}", number(whole)) } else { format!("{sign}{}.{cents:02} {currency}", number(whole)) }
 }
 
-fn percent(value: f64, decimals: usize) -> String {
+pub(super) fn percent(value: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", value * 100.0)
 }
 
 /// A difference of rates, in percentage points.
-fn points(value: f64, decimals: usize) -> String {
+pub(super) fn points(value: f64, decimals: usize) -> String {
     let text = format!("{:+.decimals$} pt", value * 100.0);
     if text.trim_start_matches(['+', '-']).chars().all(|c| "0. pt".contains(c)) {
         text.trim_start_matches(['+', '-']).to_string()
@@ -355,7 +355,7 @@ fn points(value: f64, decimals: usize) -> String {
     }
 }
 
-fn period(seconds: i64) -> String {
+pub(super) fn period(seconds: i64) -> String {
     let (count, unit) = match seconds {
         s if s % 86_400 == 0 => (s / 86_400, "day"),
         s if s % 3_600 == 0 => (s / 3_600, "hour"),

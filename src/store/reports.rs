@@ -141,7 +141,7 @@ impl Store {
     pub async fn ledger_sums(&self, runs: &[CountedRun], until: Option<Time>) -> Result<Vec<LedgerSum>, Error> {
         let (accepted, planned) = (MessageState::Accepted.code(), MessageState::Planned.code());
         let sql = format!(
-            "SELECT run_id, arm, channel, site, state, CASE WHEN state = known THEN reason ELSE 0 END AS reason, COUNT(*) AS messages,
+            "SELECT run_id, arm, channel, site, state, CAST(CASE WHEN state = known THEN reason ELSE 0 END AS SMALLINT) AS reason, COUNT(*) AS messages,
                     CAST(SUM(bounced) AS BIGINT) AS bounced, CAST(SUM(confirmed) AS BIGINT) AS confirmed
              FROM (SELECT m.run_id, m.arm, m.channel, m.site, m.state AS known, CAST(COALESCE(m.reason, 0) AS SMALLINT) AS reason,
                           CAST(CASE WHEN m.changed_at <= given.until THEN m.state WHEN m.accepted_at <= given.until THEN {accepted} ELSE {planned} END AS SMALLINT) AS state,

@@ -6,6 +6,7 @@ mod deliver;
 mod import;
 mod dkim;
 mod order;
+mod report;
 mod respond;
 mod serve;
 mod render;

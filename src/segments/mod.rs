@@ -4,13 +4,30 @@
 //! databases are held against. `store::audience` compiles a condition to one bound SQL condition; both follow the rules
 //! of [`values`] (what a stored value is taken for) and [`moment`] (which instants a window or a date means).
 
+mod evaluate;
 pub mod model;
 pub mod moment;
 pub mod person;
 mod read;
 pub mod values;
 
+pub use evaluate::{DEEPEST, evaluate, properties_hold, response_of};
 pub use model::*;
-pub use moment::{Moment, ZoneInForce};
+pub use moment::{Moment, Samples, ZoneInForce};
 pub use person::Person;
 pub use read::{check_event, read, read_properties, read_property};
+
+use crate::literals::Share;
+
+/// Whether a customer is in a sample: the same draw gives the same people everywhere.
+pub fn is_drawn(seed: &str, draw: &str, draw_key: &str, share: Share) -> bool {
+    let mut text = Vec::new();
+    for part in [seed, "sample", draw, draw_key] {
+        text.extend_from_slice(part.as_bytes());
+        text.push(0);
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_ref()[..8]);
+    (u128::from(u64::from_be_bytes(first)) * 10_000) >> 64 < u128::from(share.0)
+}

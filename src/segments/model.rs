@@ -552,6 +552,12 @@ impl Test {
 }
 
 impl DateTest {
+    /// Whether it compares with another value of the customer.
+    pub fn needs_customer(&self) -> bool {
+        let mut paths = Vec::new();
+        self.attributes(&mut paths);
+        !paths.is_empty()
+    }
     fn attributes(&self, paths: &mut Vec<String>) {
         if let DateTest::Is(operand)
         | DateTest::Before(operand)

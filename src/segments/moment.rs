@@ -22,6 +22,17 @@ pub struct Moment<'a> {
     pub rates: &'a BTreeMap<String, f64>,
     /// What samples are drawn from.
     pub seed: &'a str,
+    /// Who was drawn, for conditions that are asked of a database (`Store::draw_samples`); not needed in memory.
+    pub samples: &'a Samples,
+}
+
+/// Customers' numbers by draw and share (in hundredths of a percent). A database cannot draw by itself: SQLite knows no SHA-256.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Samples(pub BTreeMap<(String, u32), Vec<i64>>);
+
+impl Samples {
+    /// For conditions without a sample.
+    pub const NONE: &'static Samples = &Samples(BTreeMap::new());
 }
 
 /// Whose day counts.

@@ -7,6 +7,7 @@
 //! - a **date** is a text like `2027-03-01` (a day), `2027-03-01 10:00` (local) or `2027-03-01T10:00:00+02:00` (an instant), seconds and their
 //!   fraction may stand there; read to the second.
 
+use super::model::OwnField;
 use crate::literals::{Money, minor_digits};
 use chrono::NaiveDate;
 use serde_json::{Map, Value};
@@ -42,7 +43,11 @@ fn collect(path: String, value: &Value, copies: &mut Map<String, Value>) {
     match value {
         Value::String(text) => fold(path, text, copies),
         Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| collect(deeper(&number.to_string()), item, copies)),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| collect(deeper(name), value, copies)),
+        // A key that no path can name (`a.b`) would be mistaken for another's path; an own field hides an attribute of its name.
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !name.contains(['.', '"', '\\']) && !(path.is_empty() && OwnField::from_word(name).is_some()))
+            .for_each(|(name, value)| collect(deeper(name), value, copies)),
         _ => {}
     }
 }
@@ -56,6 +61,15 @@ pub const LARGEST_AMOUNT: f64 = 1e13;
 
 pub fn number(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| *number == 0.0 || (SMALLEST..=LARGEST).contains(&number.abs()))
+}
+
+/// The number that a text of a rule spells: no leading zeros, no exponent.
+pub fn spelled_number(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').map_or((unsigned, None), |(whole, fraction)| (whole, Some(fraction)));
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let shaped = plain(whole) && (whole.len() == 1 || !whole.starts_with('0')) && fraction.is_none_or(plain);
+    shaped.then(|| text.parse::<f64>().ok()).flatten().filter(|number| number.abs() <= LARGEST)
 }
 
 /// The workspace's currency and those that have a rate.
@@ -83,11 +97,11 @@ impl Currencies {
     /// Minor units of the own currency; `None` for a currency without a rate.
     pub fn convert(&self, money: &Money) -> Option<i64> {
         let (_, factor) = self.factors.get(&money.currency)?;
-        scaled(money.minor, *factor)
+        i64::try_from(scaled(money.minor, *factor)).ok()
     }
 
     /// A stored value as minor units of the own currency.
-    pub fn money(&self, value: &Value) -> Option<i64> {
+    pub fn money(&self, value: &Value) -> Option<i128> {
         let (amount, currency) = match value {
             Value::Number(_) => (number(value)?, self.own.as_str()),
             Value::String(text) => amount(text)?,
@@ -98,13 +112,13 @@ impl Currencies {
             return None;
         }
         let minor = (amount.abs() * *unit as f64 + 0.5).floor() as i64;
-        scaled(if amount < 0.0 { -minor } else { minor }, *factor)
+        Some(scaled(if amount < 0.0 { -minor } else { minor }, *factor))
     }
 }
 
-fn scaled(minor: i64, factor: i64) -> Option<i64> {
+fn scaled(minor: i64, factor: i64) -> i128 {
     let size = (i128::from(minor.unsigned_abs()) * i128::from(factor) + 500_000) / 1_000_000;
-    i64::try_from(if minor < 0 { -size } else { size }).ok()
+    if minor < 0 { -size } else { size }
 }
 
 /// The amount and the currency (or nothing) of a text.

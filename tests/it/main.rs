@@ -10,3 +10,4 @@ mod report;
 mod respond;
 mod serve;
 mod render;
+mod select;

@@ -74,6 +74,16 @@ impl Reader<'_, '_> {
                 fine = false;
                 continue;
             }
+            if *key == "anniversary" && name == OwnField::CreatedAt.word() {
+                self.problem(
+                    word.span,
+                    "`created_at` has no anniversary",
+                    "an instant, on different days in different zones",
+                    "keep the day in an attribute of the type date",
+                );
+                fine = false;
+                continue;
+            }
             match self.test(key, node, declared) {
                 Some(read) => tests.extend(read),
                 None => fine = false,
@@ -144,7 +154,19 @@ impl Reader<'_, '_> {
             "after" => vec![Test::Date(DateTest::After(self.date_operand(node)?))],
             "within" => vec![Test::Date(DateTest::Within(self.duration_for(node, declared)?))],
             "within_next" => vec![Test::Date(DateTest::WithinNext(self.duration_for(node, declared)?))],
-            "anniversary" => vec![Test::Anniversary(self.date_tests(node, declared.unwrap_or(&ValueType::Date))?)],
+            "anniversary" => {
+                let tests = self.date_tests(node, &ValueType::Date)?;
+                if tests.iter().any(DateTest::needs_customer) {
+                    self.problem(
+                        node.span,
+                        "a return is compared with dates only",
+                        "takes another value of the customer",
+                        "write a date, `today` or `in 7 days`",
+                    );
+                    return None;
+                }
+                vec![Test::Anniversary(tests)]
+            }
             "has" => vec![Test::HasAll(vec![self.item(node, item_type(declared))?])],
             "has_any" => vec![Test::HasAny(self.each(node, |reader, node| reader.item(node, item_type(declared)))?)],
             "has_all" => vec![Test::HasAll(self.each(node, |reader, node| reader.item(node, item_type(declared)))?)],
@@ -364,7 +386,8 @@ impl Reader<'_, '_> {
                 let (resolved, declared) = self.attribute_path(path.span, &written)?;
                 let Some(declared) = declared else { return Some(Operand::Attribute(resolved, kind)) };
                 let found = kind_of(&declared);
-                if matches!(declared, ValueType::List(_) | ValueType::Nested(_)) || kind != Kind::Loose && kind != found {
+                let comparable = if kind == Kind::Loose { found != Kind::Date } else { kind == found };
+                if matches!(declared, ValueType::List(_) | ValueType::Nested(_)) || !comparable {
                     self.problem(
                         path.span,
                         format!("`{written}` cannot be compared here"),
@@ -373,7 +396,7 @@ impl Reader<'_, '_> {
                     );
                     return None;
                 }
-                Some(Operand::Attribute(resolved, kind))
+                Some(Operand::Attribute(resolved, found))
             }
             Some([(key, _)]) if key.text == "property" => {
                 self.later(key.span, "a value of the event at hand");

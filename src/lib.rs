@@ -25,10 +25,10 @@ pub mod yaml;
 pub mod literals;
 
 // what a marketer defines: no database, no network, no waiting
+pub mod experiments;
 pub mod segments;
 pub mod templates;
 pub mod schedule;
-pub mod experiments;
 pub mod campaigns;
 pub mod policy;
 

@@ -2,7 +2,7 @@
 
 use super::decide::{Decider, Rank, attributes, messages};
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
-use crate::segments::{Condition, Moment, ZoneInForce};
+use crate::segments::{Condition, Moment, Samples, ZoneInForce};
 use crate::store::audience::{Sql, compile};
 use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
 use crate::store::runs::{Arm, Run};
@@ -28,8 +28,17 @@ pub struct Conditions {
     pub except: Option<Sql>,
 }
 
+/// Who is drawn into the samples that the campaign's conditions ask for.
+pub async fn samples(store: &Store, definitions: &Definitions, campaign: &Campaign) -> Result<Samples, store::Error> {
+    let segments: BTreeMap<String, Condition> =
+        definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
+    let asked = campaign.audience.segment.iter().filter_map(|key| segments.get(key));
+    let asked: Vec<&Condition> = asked.chain(&campaign.audience.condition).chain(&campaign.audience.except).collect();
+    store.draw_samples(&asked, &segments, &definitions.workspace.seed).await
+}
+
 /// Compiles segment and where, and except, as of `now` in the campaign's zone.
-pub fn conditions(definitions: &Definitions, campaign: &Campaign, now: Time, dialect: Dialect) -> Conditions {
+pub fn conditions(definitions: &Definitions, campaign: &Campaign, samples: &Samples, now: Time, dialect: Dialect) -> Conditions {
     let workspace = &definitions.workspace;
     let segments: BTreeMap<String, Condition> =
         definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
@@ -40,6 +49,7 @@ pub fn conditions(definitions: &Definitions, campaign: &Campaign, now: Time, dia
         currency: &workspace.currency,
         rates: &workspace.rates,
         seed: &workspace.seed,
+        samples,
     };
     let mut all: Vec<Condition> = campaign.audience.segment.iter().map(|key| Condition::Segment(key.clone())).collect();
     all.extend(campaign.audience.condition.clone());
@@ -58,10 +68,11 @@ pub fn selection(
     definitions: &Definitions,
     campaign: &Campaign,
     campaign_id: Option<CampaignId>,
+    samples: &Samples,
     now: Time,
     dialect: Dialect,
 ) -> Selection {
-    let Conditions { audience, except } = conditions(definitions, campaign, now, dialect);
+    let Conditions { audience, except } = conditions(definitions, campaign, samples, now, dialect);
     let mut condition = Sql::new(dialect);
     condition.push("(");
     condition.append(&audience);
@@ -101,7 +112,8 @@ pub async fn plan(
     forced: Option<&BTreeMap<String, String>>,
     now: Time,
 ) -> Result<Vec<Arm>, store::Error> {
-    let selection = selection(definitions, campaign, Some(run.campaign), now, store.dialect());
+    let samples = samples(store, definitions, campaign).await?;
+    let selection = selection(definitions, campaign, Some(run.campaign), &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, run.due_at, now);
     decider.force(forced);
     let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, run.due_at, &rows, now).await };
@@ -117,7 +129,8 @@ pub async fn preview(
     campaign_id: Option<CampaignId>,
     now: Time,
 ) -> Result<Preview, store::Error> {
-    let selection = selection(definitions, campaign, campaign_id, now, store.dialect());
+    let samples = samples(store, definitions, campaign).await?;
+    let selection = selection(definitions, campaign, campaign_id, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, now, now);
     let counted = std::sync::Mutex::new(Preview::default());
     let count = |rows: Vec<Planned>| {

@@ -17,17 +17,10 @@ pub use moment::{Moment, Samples, ZoneInForce};
 pub use person::Person;
 pub use read::{check_event, read, read_properties, read_property};
 
+use crate::experiments::{Purpose, draw};
 use crate::literals::Share;
 
 /// Whether a customer is in a sample: the same draw gives the same people everywhere.
-pub fn is_drawn(seed: &str, draw: &str, draw_key: &str, share: Share) -> bool {
-    let mut text = Vec::new();
-    for part in [seed, "sample", draw, draw_key] {
-        text.extend_from_slice(part.as_bytes());
-        text.push(0);
-    }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest.as_ref()[..8]);
-    (u128::from(u64::from_be_bytes(first)) * 10_000) >> 64 < u128::from(share.0)
+pub fn is_drawn(seed: &str, name: &str, draw_key: &str, share: Share) -> bool {
+    draw(seed, Purpose::Sample, name, None, draw_key).is_within(share)
 }

@@ -35,6 +35,16 @@ impl Sql {
         self.text.push_str(&self.binds.len().to_string());
     }
 
+    /// Keeps a value and gives its `$n`, for text that is put together elsewhere; equal values share one.
+    pub fn hold(&mut self, value: Bind) -> String {
+        let known = self.binds.iter().position(|known| *known == value && !matches!(value, Bind::Float(_)));
+        let place = known.unwrap_or_else(|| {
+            self.binds.push(value);
+            self.binds.len() - 1
+        });
+        format!("${}", place + 1)
+    }
+
     /// Adds another piece; its `$n` are counted on from here.
     pub fn append(&mut self, other: &Sql) {
         let before = self.binds.len();

@@ -11,6 +11,7 @@ mod places;
 mod query;
 mod tests;
 
+pub use super::sql::{Bind, Sql};
 pub use query::Member;
 
 use super::Dialect;
@@ -19,69 +20,6 @@ use crate::segments::values::Currencies;
 use crate::segments::{Condition, DEEPEST, Moment, ZoneInForce};
 use crate::types::{Channel, ConsentState};
 use chrono_tz::Tz;
-
-/// A text of SQL with numbered placeholders and the values for them, in their order.
-#[derive(Debug, Clone)]
-pub struct Sql {
-    pub text: String,
-    pub binds: Vec<Bind>,
-    dialect: Dialect,
-}
-
-/// A bound value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Bind {
-    Text(String),
-    Integer(i64),
-    Float(f64),
-}
-
-impl Sql {
-    pub fn new(dialect: Dialect) -> Self {
-        Sql { text: String::new(), binds: Vec::new(), dialect }
-    }
-
-    pub fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    /// Adds SQL as it stands. Never a value.
-    pub fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    /// Adds a placeholder for the value.
-    pub fn bind(&mut self, bind: Bind) {
-        let placeholder = self.hold(bind);
-        self.text.push_str(&placeholder);
-    }
-
-    /// Keeps the value and gives its placeholder.
-    fn hold(&mut self, bind: Bind) -> String {
-        if let Some(known) = self.binds.iter().position(|known| *known == bind && !matches!(bind, Bind::Float(_))) {
-            return format!("${}", known + 1);
-        }
-        self.binds.push(bind);
-        format!("${}", self.binds.len())
-    }
-
-    /// Adds another text and its values; its placeholders are numbered anew.
-    pub fn append(&mut self, other: &Sql) {
-        let numbers: Vec<String> = other.binds.iter().map(|bind| self.hold(bind.clone())).collect();
-        let mut rest = other.text.as_str();
-        while let Some(at) = rest.find('$') {
-            self.text.push_str(&rest[..at]);
-            let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
-            let number: usize = rest[at + 1..at + 1 + digits].parse().unwrap_or(0);
-            match number.checked_sub(1).and_then(|number| numbers.get(number)) {
-                Some(placeholder) => self.text.push_str(placeholder),
-                None => self.text.push_str(&rest[at..at + 1 + digits]),
-            }
-            rest = &rest[at + 1 + digits..];
-        }
-        self.text.push_str(rest);
-    }
-}
 
 /// Writes the condition behind what `sql` holds so far, in brackets, over the customers under the alias `c`.
 ///
@@ -244,28 +182,5 @@ fn balanced(parts: &[String], word: &str) -> Option<String> {
             let (first, second) = parts.split_at(parts.len() / 2);
             Some(format!("({}{word}{})", balanced(first, word)?, balanced(second, word)?))
         }
-    }
-}
-
-#[cfg(test)]
-mod units {
-    use super::*;
-
-    #[test]
-    fn an_appended_text_gets_new_numbers() {
-        let mut inner = Sql::new(Dialect::Sqlite);
-        inner.push("a = ");
-        inner.bind(Bind::Integer(7));
-        inner.push(" AND b = ");
-        inner.bind(Bind::Text("x".into()));
-        let mut outer = Sql::new(Dialect::Sqlite);
-        outer.push("SELECT ");
-        outer.bind(Bind::Text("y".into()));
-        outer.push(" WHERE ");
-        outer.append(&inner);
-        outer.push(" OR ");
-        outer.append(&inner);
-        assert_eq!(outer.text, "SELECT $1 WHERE a = $2 AND b = $3 OR a = $2 AND b = $3");
-        assert_eq!(outer.binds.len(), 3);
     }
 }

@@ -133,14 +133,20 @@ pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Me
     }
     lock(connection, "pg_advisory_xact_lock_shared").await?;
     let dialect = connection.dialect();
+    // MATERIALIZED: the JSON is read once, not for every row that is joined, and people are found by customer before runs are looked at,
+    // whatever the planner thinks of tables that it has no statistics of. CROSS JOIN: SQLite goes through the tables in this order.
     let sql = format!(
-        "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
-                e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, m.due_at AS due
-         FROM {events} AS given JOIN events e ON e.id = given.id
-         JOIN messages m ON m.customer_id = e.customer_id AND m.step = 0 AND m.arm >= 0
-         JOIN runs r ON r.id = m.run_id AND r.is_test = 0
-         JOIN {measures} AS ms ON ms.version = r.version_id AND ms.event = e.name
-         WHERE e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest",
+        "WITH given AS MATERIALIZED {events}, ms AS MATERIALIZED {measures},
+         met AS MATERIALIZED (
+             SELECT e.id, e.name, e.customer_id, e.occurred_at, m.run_id, m.arm, m.due_at
+             FROM given {cross} JOIN events e ON e.id = given.id {cross} JOIN messages m ON m.customer_id = e.customer_id
+             WHERE m.step = 0 AND m.arm >= 0 AND m.due_at <= e.occurred_at AND e.name IN (SELECT event FROM ms))
+         SELECT met.id AS event, met.customer_id AS customer, met.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+                e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, met.arm, met.due_at AS due
+         FROM met {cross} JOIN runs r ON r.id = met.run_id AND r.is_test = 0
+         {cross} JOIN ms ON ms.version = r.version_id AND ms.event = met.name AND met.occurred_at < met.due_at + ms.longest
+         {cross} JOIN events e ON e.id = met.id",
+        cross = connection.pick("CROSS", ""),
         properties = connection.pick("e.properties", "e.properties::text"),
         events = table_in(dialect, Some("events"), &[("id", Field::Long)]),
         measures = table_in(dialect, Some("measures"), &MEASURES),
@@ -169,7 +175,7 @@ impl Store {
     /// two thousand people, each in a transaction of its own that is right by itself.
     pub async fn rebuild_conversions(&self, run: RunId, measures: &Measures) -> Result<(), Error> {
         let doing = "rebuild the conversions";
-        let mut last = 0;
+        let mut last = -1;
         loop {
             let mut change = self.change(doing).await?;
             let end = rebuild_slice(&mut change.connection(), run, last, measures).await?;
@@ -204,11 +210,12 @@ impl Store {
         let human = |event: &str| format!("{event}.name = 'message.clicked' AND {event}.verdict <> {}", Verdict::Machine.code());
         // The last click before the event: the latest, then of the message with the higher number.
         let sql = format!(
-            "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+            "WITH given AS MATERIALIZED {runs}, ms AS MATERIALIZED {measures}
+             SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
                     e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, MAX(k.occurred_at) AS due
-             FROM {runs} AS given JOIN runs r ON r.id = given.run AND r.is_test = 0 JOIN messages m ON m.run_id = r.id
+             FROM given JOIN runs r ON r.id = given.run AND r.is_test = 0 JOIN messages m ON m.run_id = r.id
              JOIN events k ON k.message_id = m.id AND {clicked}
-             JOIN {measures} AS ms ON ms.version = r.version_id
+             JOIN ms ON ms.version = r.version_id
              JOIN events e ON e.name = ms.event AND e.customer_id = k.customer_id AND e.occurred_at >= k.occurred_at
                           AND e.occurred_at < k.occurred_at + ms.longest AND e.occurred_at < given.until
              WHERE NOT EXISTS (SELECT 1 FROM events o WHERE o.customer_id = k.customer_id AND {other} AND o.occurred_at <= e.occurred_at
@@ -246,32 +253,35 @@ async fn lock(connection: &mut Connection<'_>, kind: &str) -> Result<(), Error> 
     Ok(())
 }
 
-/// Counts the people of a run from the message after `last`; gives the last message it looked at, or `None` at the end.
+/// Counts two thousand messages' people of a run, from the customer after `last`; gives the last customer it looked at, or `None` at the end.
 async fn rebuild_slice(connection: &mut Connection<'_>, run: RunId, last: i64, measures: &Measures) -> Result<Option<i64>, Error> {
     let doing = "rebuild the conversions";
     lock(connection, "pg_advisory_xact_lock").await?;
-    let dialect = connection.dialect();
-    let from = table_in(dialect, Some("from"), &[("run", Field::Long), ("last", Field::Long)]);
-    let slice = format!(
-        "(SELECT m.id, m.customer_id, m.run_id FROM {from} AS given JOIN messages m ON m.run_id = given.run AND m.id > given.last
-          WHERE m.step = 0 AND m.arm >= 0 ORDER BY m.id LIMIT 2000)"
-    );
-    let input = json(&json!({ "from": [{ "run": run.0, "last": last }], "measures": measures.rows() }))?;
-    let ends: Vec<(Option<i64>,)> = connection.read(doing, format!("SELECT MAX(id) FROM {slice} AS m"), &input).await?;
-    let Some(end) = ends.first().and_then(|end| end.0) else { return Ok(None) };
+    let number = |connection: &Connection<'_>, name: &str| {
+        connection.pick(format!("CAST($1 ->> '{name}' AS INTEGER)"), format!("($1::jsonb ->> '{name}')::bigint"))
+    };
+    let (from, after, until) = (number(connection, "run"), number(connection, "after"), number(connection, "until"));
     let sql = format!(
-        "DELETE FROM conversions WHERE run_id IN (SELECT run FROM {from} AS given) AND customer_id IN (SELECT customer_id FROM {slice} AS m)"
+        "SELECT MAX(customer_id) FROM (SELECT customer_id FROM messages WHERE run_id = {from} AND customer_id > {after} ORDER BY customer_id LIMIT 2000) AS slice"
     );
+    let ends: Vec<(Option<i64>,)> = connection.read(doing, sql, &json(&json!({ "run": run.0, "after": last }))?).await?;
+    let Some(end) = ends.first().and_then(|end| end.0) else { return Ok(None) };
+    let input = json(&json!({ "run": run.0, "after": last, "until": end, "measures": measures.rows() }))?;
+    // `+ 0`: the people of the slice are found by customer, not all of the run.
+    let sql = format!("DELETE FROM conversions WHERE run_id + 0 = {from} AND customer_id > {after} AND customer_id <= {until}");
     connection.write(doing, sql, &input).await?;
     let sql = format!(
-        "SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
+        "WITH ms AS MATERIALIZED {measures}
+         SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
                 e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, m.due_at AS due
-         FROM (SELECT DISTINCT run_id, customer_id FROM {slice} AS m) AS person JOIN runs r ON r.id = person.run_id AND r.is_test = 0
-         JOIN messages m ON m.run_id = person.run_id AND m.customer_id = person.customer_id AND m.step = 0 AND m.arm >= 0
-         JOIN {measures} AS ms ON ms.version = r.version_id
-         JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest",
+         FROM runs r {cross} JOIN ms ON ms.version = r.version_id
+         {cross} JOIN messages m ON m.run_id = r.id AND m.customer_id > {after} AND m.customer_id <= {until} AND m.step = 0 AND m.arm >= 0
+         {cross} JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id
+                              AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest
+         WHERE r.id = {from} AND r.is_test = 0",
+        cross = connection.pick("CROSS", ""),
         properties = connection.pick("e.properties", "e.properties::text"),
-        measures = table_in(dialect, Some("measures"), &MEASURES),
+        measures = table_in(connection.dialect(), Some("measures"), &MEASURES),
     );
     let candidates: Vec<Candidate> = connection.read(doing, sql, &input).await?;
     add(connection, &candidates, measures).await?;

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Responses that may wait.
 pub const QUEUE: usize = 10_000;
-/// Responses of one transaction at most.
-const BATCH: usize = 500;
+/// Responses of one transaction at most: no write transaction on SQLite takes longer than 50 ms.
+const BATCH: usize = 200;
 
 /// Takes responses; cheap to clone. The task ends when all clones are gone and everything is written.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ mod define;
 mod deliver;
 mod import;
 mod dkim;
+mod mime;
 mod order;
 mod report;
 mod respond;

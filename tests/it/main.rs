@@ -12,3 +12,4 @@ mod respond;
 mod serve;
 mod render;
 mod select;
+mod tls;

@@ -9,6 +9,7 @@ pub mod init;
 pub mod report;
 pub mod schedule;
 pub mod schema;
+pub mod why;
 
 use crate::clock::Clock;
 use crate::config::Workspace;
@@ -110,6 +111,8 @@ pub enum Command {
     Schema(schema::Schema),
     /// What a campaign achieved, or `overview`: all campaigns in one table
     Report(report::Arguments),
+    /// Why a message was or was not sent to a customer
+    Why(why::Arguments),
     /// When would a schedule fire
     Schedule(schedule::Arguments),
     /// Catch mail and SMS on this machine instead of sending them, and show them on a page
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Report(arguments) => report::run(&global, arguments).await,
+        Command::Why(arguments) => why::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Catcher(arguments) => catcher::run(&global, arguments).await,
         Command::Migrate => {

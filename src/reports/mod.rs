@@ -11,6 +11,7 @@ pub mod page;
 mod table;
 mod rows;
 mod overview;
+pub mod why;
 
 pub use gather::{HELD_OUT, Question, gather};
 pub use lifts::ALL;

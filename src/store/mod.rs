@@ -23,6 +23,7 @@ pub mod runs;
 pub mod sql;
 pub mod suppressions;
 pub mod tallies;
+pub mod why;
 
 use crate::types::Time;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

@@ -27,6 +27,7 @@ pub struct CountedCampaign {
     pub key: String,
     pub title: String,
     pub class: i16,
+    pub topic: Option<String>,
 }
 
 /// The arm of a run, with its name.
@@ -111,7 +112,7 @@ impl Store {
     pub async fn counted_campaigns(&self, key: Option<&str>) -> Result<Vec<CountedCampaign>, Error> {
         let given = table(self.dialect(), &[("key", Field::Text)]);
         let sql = format!(
-            "SELECT c.id, c.key, c.title, c.class FROM {given} AS given JOIN campaigns c ON given.key = '' OR c.key = given.key ORDER BY c.key"
+            "SELECT c.id, c.key, c.title, c.class, c.topic FROM {given} AS given JOIN campaigns c ON given.key = '' OR c.key = given.key ORDER BY c.key"
         );
         self.read_batch("read the campaigns", sql, &json!([{ "key": key.unwrap_or("") }]).to_string()).await
     }

@@ -268,3 +268,46 @@ async fn the_report_reads_well_in_a_terminal_in_json_and_as_rows() {
         std::fs::write(path, page).unwrap();
     }
 }
+
+/// What the command prints, with the number of its exit code.
+fn posthaste(url: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_posthaste"))
+        .args(arguments)
+        .args(["--database", url, "--workspace", env!("CARGO_TARGET_TMPDIR"), "--now", "2027-03-31T08:00:00Z"])
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    format!("{}{}exit {}", text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+#[tokio::test]
+async fn why_gives_one_exact_reason_for_each_customer() {
+    use Field::*;
+    for database in databases().await {
+        let store = &database.store;
+        seed(store).await;
+        respond(store).await;
+        let at = micros(later(-60 * 24));
+        let withdrawn = json!([{ "customer_id": 120, "topic": "offers", "channel": 1, "state": 4, "at": at, "has_proof": 1 }]);
+        let fields = [("customer_id", Long), ("topic", Text), ("channel", Small), ("state", Small), ("at", Long), ("has_proof", Small)];
+        add(store, "consent_state", &fields, withdrawn).await;
+        let attempt = json!([{ "message_id": 1991, "number": 1, "at": at, "provider": "relay", "outcome": "failed", "reply": "550 5.1.2 no such domain" }]);
+        let fields = [("message_id", Long), ("number", Small), ("at", Long), ("provider", Text), ("outcome", Text), ("reply", Text)];
+        add(store, "attempts", &fields, attempt).await;
+        let newcomer =
+            json!([{ "id": 2000, "external_id": "newcomer", "draw_key": "n", "first_name": "Nina", "created_at": at, "updated_at": at }]);
+        let fields =
+            [("id", Long), ("external_id", Text), ("draw_key", Text), ("first_name", Text), ("created_at", Long), ("updated_at", Long)];
+        add(store, "customers", &fields, newcomer).await;
+        let mut said = Vec::new();
+        for customer in ["c203", "c400", "c7", "c110", "c120", "c991", "c996", "newcomer", "nobody"] {
+            said.push(format!("$ posthaste why {customer} spring-sale\n{}", posthaste(&database.url, &["why", customer, "spring-sale"])));
+        }
+        said.push(format!("$ posthaste why 203 spring-salt\n{}", posthaste(&database.url, &["why", "203", "spring-salt"])));
+        said.push(format!(
+            "$ posthaste why c991 spring-sale --format json\n{}",
+            posthaste(&database.url, &["why", "c991", "spring-sale", "--format", "json"])
+        ));
+        insta::assert_snapshot!("why", said.join("\n\n"));
+    }
+}

@@ -1,0 +1,213 @@
+//! `posthaste why CUSTOMER CAMPAIGN`: one exact reason why a message was or was not sent.
+
+use super::report::{measures, unknown};
+use super::{Exit, Format, Global};
+use crate::config::PEPPER;
+use crate::customers::email;
+use crate::customers::keys::Keys;
+use crate::customers::phone;
+use crate::reports::why::{self, Answer, Known, wall};
+use crate::store::Store;
+use crate::store::customers::{Customer, Wanted};
+use crate::store::reports::CountedCampaign;
+use crate::types::Channel;
+use anyhow::Context;
+use chrono_tz::Tz;
+use clap::Args;
+use serde_json::json;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// External id, email address, phone number, or the number in the base
+    customer: String,
+    /// The campaign's key
+    campaign: String,
+    /// The run with this number (default: the last in which the customer has a row, else the last)
+    #[arg(long, value_name = "N")]
+    run: Option<i64>,
+}
+
+pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
+    let store = global.store().await?;
+    let zone = measures(global, &store).await?.zone;
+    let customer = customer(global, &store, &arguments.customer).await?;
+    let found = store.counted_campaigns(Some(&arguments.campaign)).await?;
+    let Some(campaign) = found.first() else { anyhow::bail!(unknown(&store, &arguments.campaign).await?) };
+    let answers = answers(global, &store, campaign, &customer, arguments.run, zone).await?;
+    if answers.is_empty() {
+        return not_selected(global, &store, campaign, &customer, arguments.run, zone).await;
+    }
+    print(global.format, campaign, &customer, &answers, zone)?;
+    Ok(Exit::Done)
+}
+
+/// The customer behind an external id, an address or a number, asked in this order.
+pub async fn customer(global: &Global, store: &Store, text: &str) -> anyhow::Result<Customer> {
+    let text = text.trim();
+    let mut wanted = Wanted { external_ids: vec![text.to_string()], with_consents: true, ..Wanted::default() };
+    let workspace = global.workspace();
+    if let Ok(pepper) = workspace.secret(PEPPER) {
+        let keys = Keys::new(pepper);
+        let email = email::in_cell(text).ok().map(|(email, _)| keys.address(Channel::Email, email.as_str()));
+        let phone = phone::PhoneNumber::parse(text, None).ok().map(|phone| keys.address(Channel::Sms, phone.as_str()));
+        wanted.keys.extend(email.into_iter().chain(phone));
+    }
+    wanted.ids.extend(text.parse::<i64>());
+    let mut found = store.find_customers(&wanted).await?;
+    let by_external_id = found.by_external_id.get(text).copied();
+    let mut by_address: Vec<i64> = wanted.keys.iter().filter_map(|key| found.by_key.get(key)).flatten().copied().collect();
+    by_address.sort_unstable();
+    by_address.dedup();
+    if by_external_id.is_none() && by_address.len() > 1 {
+        let numbers: Vec<String> = by_address.iter().map(ToString::to_string).collect();
+        anyhow::bail!("`{text}` belongs to several customers; name one by number: {}", numbers.join(", "));
+    }
+    let number = by_external_id.or(by_address.first().copied()).or(text.parse().ok());
+    number
+        .and_then(|number| found.customers.remove(&number))
+        .with_context(|| format!("nobody is known by `{text}`: no external id, email address, phone number or number in the base"))
+}
+
+/// An answer for each row of the run that was asked for, else of the last run with a row.
+async fn answers(
+    global: &Global,
+    store: &Store,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    run: Option<i64>,
+    zone: Tz,
+) -> anyhow::Result<Vec<Answer>> {
+    let mut rows = store.rows_of_customer(campaign.id, customer.id).await?;
+    let run = run.or(rows.first().map(|row| row.run));
+    rows.retain(|row| Some(row.run) == run);
+    let messages: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let attempts = store.attempts_of(&messages).await?;
+    let responses = store.responses_of(&messages).await?;
+    let keys: Vec<[u8; 16]> = customer.addresses.iter().map(|address| address.key).collect();
+    let suppressions = store.suppressions(&keys).await?;
+    let known = Known {
+        customer,
+        suppressions: &suppressions,
+        topic: campaign.topic.as_deref(),
+        attempts: &attempts,
+        responses: &responses,
+        now: global.clock().now(),
+        zone,
+    };
+    Ok(rows.iter().map(|row| why::answer(row, &known)).collect())
+}
+
+/// Nobody decided anything about this customer: the campaign has not run, or the customer was not in its audience.
+async fn not_selected(
+    global: &Global,
+    store: &Store,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    run: Option<i64>,
+    zone: Tz,
+) -> anyhow::Result<Exit> {
+    let runs = store.past_runs(campaign.id).await?;
+    let past = match run {
+        Some(number) => {
+            let past = runs.iter().find(|past| past.number == number);
+            Some(past.with_context(|| format!("`{}` has no run {number}; `posthaste runs list` shows its runs", campaign.key))?)
+        }
+        None => runs.iter().find(|past| past.is_test == 0),
+    };
+    let because = match past {
+        None => format!("Not sent: {} has not run yet", campaign.key),
+        Some(past) => format!(
+            "Not sent: not selected for run {}, since the customer was not in the audience when it was planned on {}",
+            past.number,
+            wall(crate::store::from_micros(past.planned_at.unwrap_or(past.due_at)), zone)
+        ),
+    };
+    match global.format {
+        Format::Json => {
+            let value = json!({ "customer": named(customer), "campaign": campaign.key, "run": past.map(|past| past.number), "selected": false,
+                                "because": because, "answers": [] });
+            println!("{value:#}");
+        }
+        Format::Csv => csv(&[("", past.map(|past| past.number), "not_selected", "", because.as_str(), String::new())])?,
+        _ => println!("{} · {}\n\n{because}", title(customer), campaign.key),
+    }
+    Ok(Exit::Done)
+}
+
+fn print(format: Format, campaign: &CountedCampaign, customer: &Customer, answers: &[Answer], zone: Tz) -> anyhow::Result<()> {
+    match format {
+        Format::Json => {
+            let run = answers.first().map(|answer| answer.run);
+            let value = json!({ "customer": named(customer), "campaign": campaign.key, "run": run, "selected": true, "answers": answers });
+            println!("{value:#}");
+        }
+        Format::Csv => {
+            let rows: Vec<_> = answers
+                .iter()
+                .map(|answer| {
+                    let state = answer.state.map_or("", |state| state.word());
+                    (
+                        campaign.key.as_str(),
+                        Some(answer.run),
+                        state,
+                        answer.reason.unwrap_or(""),
+                        answer.because.as_str(),
+                        wall(answer.at, zone),
+                    )
+                })
+                .collect();
+            csv(&rows)?;
+        }
+        _ => {
+            println!("{} · {} · times in {zone}", title(customer), campaign.key);
+            for answer in answers {
+                let variant = answer.variant.as_deref().map(|name| format!(", arm {name}")).unwrap_or_default();
+                let channel = answer.channel.map_or("", |channel| channel.word());
+                println!("\n{}", answer.because);
+                println!("  run {}, {channel} due {}{variant}; decided {}", answer.run, wall(answer.due, zone), wall(answer.at, zone));
+                for line in &answer.more {
+                    println!("  {line}");
+                }
+                for attempt in &answer.attempts {
+                    let reply = attempt.reply.as_deref().unwrap_or("no reply");
+                    println!(
+                        "  attempt {} on {} by {}: {}, {reply}",
+                        attempt.number,
+                        wall(attempt.at, zone),
+                        attempt.provider,
+                        attempt.outcome
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+type CsvRow<'a> = (&'a str, Option<i64>, &'a str, &'a str, &'a str, String);
+
+fn csv(rows: &[CsvRow]) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(std::io::stdout());
+    csv.write_record(["campaign", "run", "state", "reason", "because", "at"])?;
+    for (campaign, run, state, reason, because, at) in rows {
+        let run = run.map(|run| run.to_string()).unwrap_or_default();
+        csv.write_record([*campaign, run.as_str(), *state, *reason, *because, at.as_str()])?;
+    }
+    csv.flush()?;
+    Ok(())
+}
+
+fn named(customer: &Customer) -> serde_json::Value {
+    json!({ "number": customer.id, "external_id": customer.external_id })
+}
+
+fn title(customer: &Customer) -> String {
+    let names: Vec<&str> = [&customer.first_name, &customer.last_name].into_iter().filter_map(|name| name.as_deref()).collect();
+    let known = customer.external_id.as_deref();
+    match (names.is_empty(), known) {
+        (true, Some(id)) => format!("Customer {id} (number {})", customer.id),
+        (true, None) => format!("Customer number {}", customer.id),
+        (false, Some(id)) => format!("{} (external id {id}, number {})", names.join(" "), customer.id),
+        (false, None) => format!("{} (number {})", names.join(" "), customer.id),
+    }
+}

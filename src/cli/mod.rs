@@ -5,6 +5,7 @@
 pub mod check;
 pub mod demo;
 pub mod catcher;
+pub mod import;
 pub mod init;
 pub mod report;
 pub mod schedule;
@@ -105,6 +106,8 @@ impl From<Exit> for ExitCode {
 pub enum Command {
     /// Make a workspace with examples and sample people
     Init(init::Init),
+    /// Bring people, events, consents or suppressions in from a file
+    Import(import::Import),
     /// Find every problem of every file
     Check(check::Check),
     /// Write JSON Schemas of the files, for editors
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         Command::Init(arguments) => init::run(&global, arguments).await,
+        Command::Import(arguments) => import::run(&global, arguments).await,
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Report(arguments) => report::run(&global, arguments).await,

@@ -1,8 +1,7 @@
 //! Which column of a file is which field: saved mappings (mappings/NAME.yaml, files.md §2) and `--map` on the command line.
 
 use super::dates::Pattern;
-use crate::diagnostics::{Problem, Problems, nearest};
-use crate::yaml::Node;
+use crate::campaigns;
 use std::collections::BTreeMap;
 
 /// What a file of an import holds.
@@ -54,80 +53,14 @@ impl Mapping {
         Ok(())
     }
 
-    /// Reads the tree of mappings/NAME.yaml; `None` when it has problems.
-    pub fn read(file: &str, node: &Node, problems: &mut Problems) -> Option<(Kind, Mapping)> {
-        const KEYS: &[&str] = &["mapping", "for", "columns", "dates", "true_is", "set"];
-        let before = problems.count();
-        let Some(entries) = node.map() else {
-            problems.push(
-                Problem::new(file, node.span, "a mapping file holds keys").help("write `mapping: NAME`, `for: customers` and `columns:`"),
-            );
-            return None;
-        };
-        let mut mapping = Mapping { only_named: true, ..Mapping::default() };
-        let mut kind = None;
-        for (key, value) in entries {
-            match key.text.as_str() {
-                "mapping" => named_like_file(file, value, problems),
-                "for" => {
-                    kind = value.text().and_then(Kind::from_word);
-                    if kind.is_none() {
-                        problems.push(
-                            Problem::new(file, value.span, "`for` says what the files hold")
-                                .label("is none of customers, events, consents, suppressions"),
-                        );
-                    }
-                }
-                "columns" => mapping.columns = texts(file, "columns", value, problems),
-                "set" => mapping.set = texts(file, "set", value, problems),
-                "dates" => match Pattern::read(value.text().unwrap_or("")) {
-                    Ok(pattern) => mapping.dates = Some(pattern),
-                    Err(why) => problems.push(Problem::new(file, value.span, why)),
-                },
-                "true_is" => match value.list() {
-                    Some(list) => mapping.true_is = list.iter().filter_map(Node::text).map(str::to_lowercase).collect(),
-                    None => problems.push(Problem::new(file, value.span, "`true_is` is a list, for example [ \"yes\", \"1\" ]")),
-                },
-                other => {
-                    let mut problem = Problem::new(file, key.span, format!("`{other}` is no key of a mapping"));
-                    if let Some(near) = nearest(other, KEYS.iter().copied()) {
-                        problem = problem.help(format!("did you mean `{near}`?"));
-                    }
-                    problems.push(problem);
-                }
-            }
-        }
-        for needed in ["mapping", "for", "columns"] {
-            if node.get(needed).is_none() {
-                problems.push(Problem::new(file, None, format!("the key `{needed}` is missing")));
-            }
-        }
-        (problems.count() == before).then_some((kind?, mapping))
+    /// A saved and checked mapping; the error says what cannot be used.
+    pub fn of(saved: &campaigns::Mapping) -> Result<(Kind, Mapping), String> {
+        let kind = Kind::from_word(&saved.kind)
+            .ok_or_else(|| format!("mapping `{}` is for `{}`, which is not imported", saved.key, saved.kind))?;
+        let dates = saved.dates.as_deref().map(Pattern::read).transpose()?;
+        let true_is = saved.true_is.iter().map(|text| text.to_lowercase()).collect();
+        Ok((kind, Mapping { columns: saved.columns.clone(), only_named: true, dates, true_is, set: saved.set.clone() }))
     }
-}
-
-fn named_like_file(file: &str, value: &Node, problems: &mut Problems) {
-    let stem = file.rsplit('/').next().and_then(|name| name.strip_suffix(".yaml"));
-    if value.text() != stem {
-        problems.push(
-            Problem::new(file, value.span, "a mapping has the name of its file").label(format!("the file says `{}`", stem.unwrap_or(file))),
-        );
-    }
-}
-
-fn texts(file: &str, key: &str, node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
-    let Some(entries) = node.map() else {
-        problems.push(Problem::new(file, node.span, format!("`{key}` is a mapping, for example {{ \"E-mail\": email }}")));
-        return BTreeMap::new();
-    };
-    let mut all = BTreeMap::new();
-    for (name, value) in entries {
-        match value.text() {
-            Some(text) => drop(all.insert(name.text.clone(), text.to_string())),
-            None => problems.push(Problem::new(file, value.span, format!("`{}` needs one plain value", name.text))),
-        }
-    }
-    all
 }
 
 #[cfg(test)]
@@ -135,17 +68,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_saved_mapping_is_read_and_its_mistakes_are_shown_together() {
-        let mut problems = Problems::default();
-        let text = "mapping: crm\nfor: customers\ncolumns: { \"E-mail\": email, \"Дата рождения\": birthday }\ndates: \"DD.MM.YYYY\"\ntrue_is: [ \"да\", \"+\" ]\nset: { country: UA }\n";
-        let node = crate::yaml::read("mappings/crm.yaml", text, &mut problems).unwrap();
-        let (kind, mapping) = Mapping::read("mappings/crm.yaml", &node, &mut problems).unwrap();
-        assert_eq!((kind, mapping.columns["E-mail"].as_str(), mapping.set["country"].as_str()), (Kind::Customers, "email", "UA"));
-        assert!(mapping.only_named && problems.is_empty());
-
-        let node =
-            crate::yaml::read("mappings/crm.yaml", "mapping: other\nfor: people\ncolumn: { a: b }\ndates: soon\n", &mut problems).unwrap();
-        assert!(Mapping::read("mappings/crm.yaml", &node, &mut problems).is_none());
-        assert_eq!(problems.count(), 5);
+    fn columns_of_the_command_line_may_hold_equals_signs_and_leave_out() {
+        let mut mapping = Mapping::default();
+        mapping.add("a=b=email").unwrap();
+        mapping.add("Комментарий=").unwrap();
+        assert!(mapping.add("crm").is_err());
+        assert_eq!((mapping.columns["a=b"].as_str(), mapping.columns["Комментарий"].as_str()), ("email", ""));
     }
 }

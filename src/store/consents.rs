@@ -2,12 +2,11 @@
 //!
 //! The later `at` wins; on a tie, withdrawn. The record keeps what lost as well.
 
-use super::Error;
-use super::Store;
-use super::batch::{Connection, Field, table};
-use super::customers::among_ids;
+use super::batch::Connection;
+use super::customers::{CHUNK, among_ids, placeholders};
+use super::{Doing, Error, Store};
 use crate::types::ConsentState;
-use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use std::collections::HashMap;
 
 /// Today's state for a topic (`*` for all) on a channel.
@@ -61,42 +60,61 @@ pub async fn append(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     if rows.is_empty() {
         return Ok(0);
     }
-    let dialect = connection.dialect();
-    let record: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "customer": row.customer, "topic": row.topic, "channel": row.channel, "state": row.state.code(), "at": row.at,
-                "received_at": row.received_at, "source": row.source, "proof": row.proof, "source_key": hex::encode(row.source_key),
-            })
-        })
-        .collect();
-    let given = table(
-        dialect,
-        &[
-            ("customer", Field::Long),
-            ("topic", Field::Text),
-            ("channel", Field::Small),
-            ("state", Field::Small),
-            ("at", Field::Long),
-            ("received_at", Field::Long),
-            ("source", Field::Text),
-            ("proof", Field::Text),
-            ("source_key", Field::Bytes),
-        ],
-    );
-    // `WHERE true`: SQLite could take the ON of ON CONFLICT for one of a join.
-    let sql = format!(
-        "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key) \
-         SELECT customer, topic, channel, state, at, received_at, source, proof, source_key FROM {given} AS given WHERE true \
-         ON CONFLICT (customer_id, source_key) DO NOTHING"
-    );
-    let appended = connection.write("keep consents", sql, &Value::Array(record).to_string()).await?;
+    let appended = record(connection, rows).await?;
     keep_state(connection, rows).await?;
     Ok(appended)
 }
 
+const RECORD: &str = "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key)";
+const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING";
+
+async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<u64, Error> {
+    const DOING: &str = "keep consents";
+    let mut appended = 0;
+    match connection {
+        Connection::Sqlite(connection) => {
+            for chunk in rows.chunks(CHUNK) {
+                let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(9, chunk.len()))));
+                for row in chunk {
+                    query = query
+                        .bind(row.customer)
+                        .bind(row.topic.as_str())
+                        .bind(row.channel)
+                        .bind(row.state.code())
+                        .bind(row.at)
+                        .bind(row.received_at)
+                        .bind(row.source.as_str())
+                        .bind(row.proof.as_deref())
+                        .bind(row.source_key.as_slice());
+                }
+                appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
+            }
+        }
+        Connection::Postgres(connection) => {
+            let sql = format!(
+                "{RECORD} SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::text[], \
+                 $8::text[], $9::bytea[]) {ONCE}"
+            );
+            let query = sqlx::query(AssertSqlSafe(sql))
+                .bind(rows.iter().map(|row| row.customer).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.topic.clone()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.channel).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.state.code()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.received_at).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.source.clone()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.proof.clone()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.source_key.to_vec()).collect::<Vec<_>>());
+            appended = query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
+        }
+    }
+    Ok(appended)
+}
+
+const STATE: &str = "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof)";
+
 async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<(), Error> {
+    const DOING: &str = "keep the state of consent";
     let mut latest: HashMap<(i64, &str, i16), &ConsentRow> = HashMap::new();
     for row in rows {
         let place = latest.entry((row.customer, &row.topic, row.channel)).or_insert(row);
@@ -106,32 +124,43 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     }
     let mut latest: Vec<&ConsentRow> = latest.into_values().collect();
     latest.sort_by_key(|row| (row.customer, &row.topic, row.channel));
-    let states: Vec<Value> = latest
-        .iter()
-        .map(|row| {
-            json!({"customer": row.customer, "topic": row.topic, "channel": row.channel, "state": row.state.code(), "at": row.at,
-                   "has_proof": i16::from(row.proof.is_some())})
-        })
-        .collect();
-    let given = table(
-        connection.dialect(),
-        &[
-            ("customer", Field::Long),
-            ("topic", Field::Text),
-            ("channel", Field::Small),
-            ("state", Field::Small),
-            ("at", Field::Long),
-            ("has_proof", Field::Small),
-        ],
-    );
-    let sql = format!(
-        "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof) \
-         SELECT customer, topic, channel, state, at, has_proof FROM {given} AS given WHERE true \
-         ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof \
+    let later = format!(
+        "ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof \
          WHERE excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state = {withdrawn})",
         withdrawn = ConsentState::Withdrawn.code()
     );
-    connection.write("keep the state of consent", sql, &Value::Array(states).to_string()).await?;
+    match connection {
+        Connection::Sqlite(connection) => {
+            for chunk in latest.chunks(CHUNK) {
+                let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(6, chunk.len()))));
+                for row in chunk {
+                    query = query
+                        .bind(row.customer)
+                        .bind(row.topic.as_str())
+                        .bind(row.channel)
+                        .bind(row.state.code())
+                        .bind(row.at)
+                        .bind(i16::from(row.proof.is_some()));
+                }
+                query.execute(&mut **connection).await.doing(DOING)?;
+            }
+        }
+        Connection::Postgres(connection) => {
+            let sql = format!(
+                "{STATE} SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::smallint[]) {later}"
+            );
+            sqlx::query(AssertSqlSafe(sql))
+                .bind(latest.iter().map(|row| row.customer).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| row.topic.clone()).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| row.channel).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| row.state.code()).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| row.at).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| i16::from(row.proof.is_some())).collect::<Vec<_>>())
+                .execute(&mut **connection)
+                .await
+                .doing(DOING)?;
+        }
+    }
     Ok(())
 }
 

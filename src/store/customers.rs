@@ -43,8 +43,8 @@ pub struct Wanted {
     pub keys: Vec<[u8; 16]>,
     /// Numbers already known.
     pub ids: Vec<i64>,
-    /// When the caller knows who is stored (a first import), external ids and keys are not looked up.
-    pub only_ids: bool,
+    /// When the caller knows who is stored (a first import), external ids and keys are not looked up; this is the last number then.
+    pub last: Option<i64>,
     pub with_consents: bool,
 }
 
@@ -55,6 +55,14 @@ pub struct Found {
     /// A key may lead to several customers.
     pub by_key: HashMap<[u8; 16], Vec<i64>>,
     pub customers: HashMap<i64, Customer>,
+}
+
+/// Numbers of customers.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    pub by_external_id: HashMap<String, i64>,
+    pub by_key: HashMap<[u8; 16], Vec<i64>>,
+    pub ids: HashSet<i64>,
 }
 
 /// What a batch writes. New customers have negative ids, and so do their addresses and consents.
@@ -175,6 +183,21 @@ impl Store {
         }
     }
 
+    /// Only the numbers behind external ids, address keys and numbers; of these, those that exist.
+    pub async fn customer_numbers(&self, wanted: &Wanted) -> Result<Numbers, Error> {
+        const DOING: &str = "look up customers";
+        match self {
+            Store::Sqlite(sqlite) => {
+                let mut connection = sqlite.read.acquire().await.doing(DOING)?;
+                numbers(&mut Connection::Sqlite(&mut connection), wanted).await
+            }
+            Store::Postgres(pool) => {
+                let mut connection = pool.acquire().await.doing(DOING)?;
+                numbers(&mut Connection::Postgres(&mut connection), wanted).await
+            }
+        }
+    }
+
     /// True while nobody is stored.
     pub async fn has_no_customers(&self) -> Result<bool, Error> {
         let any: Option<(i64,)> =
@@ -236,10 +259,45 @@ async fn among_keys(connection: &mut Connection<'_>, keys: &[[u8; 16]]) -> Resul
     .doing(DOING)
 }
 
+async fn numbers(connection: &mut Connection<'_>, wanted: &Wanted) -> Result<Numbers, Error> {
+    let mut numbers = Numbers::default();
+    if !wanted.external_ids.is_empty() {
+        let rows: Vec<(i64, String)> =
+            among(connection, "SELECT id, external_id FROM customers WHERE external_id @", &wanted.external_ids).await?;
+        numbers.by_external_id = rows.into_iter().map(|(id, external_id)| (external_id, id)).collect();
+    }
+    if !wanted.keys.is_empty() {
+        for (id, key) in among_keys(connection, &wanted.keys).await? {
+            let Ok(key) = <[u8; 16]>::try_from(key.as_slice()) else { continue };
+            let customers = numbers.by_key.entry(key).or_default();
+            if !customers.contains(&id) {
+                customers.push(id);
+            }
+        }
+    }
+    if !wanted.ids.is_empty() {
+        numbers.ids = super::events::existing(connection, &wanted.ids).await?.into_iter().collect();
+    }
+    Ok(numbers)
+}
+
+const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM customers";
+
 pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Result<Found, Error> {
     let mut found = Found::default();
+    if let Some(expected) = wanted.last {
+        let (last,): (i64,) = match connection {
+            Connection::Sqlite(connection) => sqlx::query_as(LAST).fetch_one(&mut **connection).await,
+            Connection::Postgres(connection) => sqlx::query_as(LAST).fetch_one(&mut **connection).await,
+        }
+        .doing("look up customers")?;
+        if last != expected {
+            let what = "another process writes customers during a first import; run the import again, alone".into();
+            return Err(Error::Unexpected { doing: "import customers", what });
+        }
+    }
     let mut ids: HashSet<i64> = wanted.ids.iter().copied().collect();
-    if !wanted.only_ids && !wanted.external_ids.is_empty() {
+    if wanted.last.is_none() && !wanted.external_ids.is_empty() {
         let rows: Vec<(i64, String)> =
             among(connection, "SELECT id, external_id FROM customers WHERE external_id @", &wanted.external_ids).await?;
         for (id, external_id) in rows {
@@ -247,7 +305,7 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
             found.by_external_id.insert(external_id, id);
         }
     }
-    if !wanted.only_ids && !wanted.keys.is_empty() {
+    if wanted.last.is_none() && !wanted.keys.is_empty() {
         for (id, key) in among_keys(connection, &wanted.keys).await? {
             let Ok(key) = <[u8; 16]>::try_from(key.as_slice()) else { continue };
             ids.insert(id);
@@ -275,7 +333,7 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
             }
         }
     }
-    if wanted.only_ids {
+    if wanted.last.is_some() {
         for customer in found.customers.values() {
             if let Some(external_id) = &customer.external_id {
                 found.by_external_id.insert(external_id.clone(), customer.id);

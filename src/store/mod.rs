@@ -13,6 +13,7 @@ pub mod consents;
 pub mod conversions;
 pub mod customers;
 pub mod definitions;
+pub mod events;
 pub mod ledger;
 pub mod links;
 pub mod nodes;
@@ -232,7 +233,9 @@ impl Store {
             Store::Sqlite(sqlite) => sqlx::migrate!("migrations/sqlite").run(&sqlite.write).await,
             Store::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await,
         }
-        .map_err(Error::Migrate)
+        .map_err(Error::Migrate)?;
+        // A first import that was killed leaves its indexes to whoever comes next.
+        if self.dialect() == Dialect::Sqlite { self.build_customer_indexes().await } else { Ok(()) }
     }
 
     pub fn dialect(&self) -> Dialect {

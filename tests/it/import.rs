@@ -1,10 +1,12 @@
 //! People, events, consents and suppressions from files.
 
 use crate::databases::{Database, databases};
-use posthaste::customers::import::{self, Input, Rejected, Report, Settings, Summary};
+use posthaste::customers::import::{self, EventOptions, Input, Rejected, Report, Settings, Summary};
 use posthaste::customers::keys::Keys;
 use posthaste::customers::mapping::Mapping;
+use posthaste::literals::ValueType;
 use posthaste::store::Store;
+use posthaste::store::conversions::Measures;
 use posthaste::store::customers::{Customer, Wanted};
 use posthaste::types::Time;
 
@@ -42,6 +44,34 @@ async fn people(database: &Database, settings: &Settings, file: impl Into<Vec<u8
     assert_eq!(summary.read, summary.new + summary.changed + summary.unchanged + summary.rejected, "the sum adds up");
     assert_eq!(summary.rejected, rejected.len() as u64);
     (summary, rejected)
+}
+
+async fn events(database: &Database, settings: &Settings, options: &EventOptions, file: impl Into<Vec<u8>>) -> (Summary, Vec<Rejected>) {
+    let measures = Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() };
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), None);
+    let summary = import::events(&database.store, settings, options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
+    (summary.unwrap(), rejected)
+}
+
+async fn consents(database: &Database, file: &str) -> (Summary, Vec<Rejected>) {
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), None);
+    let summary = import::consents(&database.store, &settings(), input, &mut |report| keep(report, &mut rejected)).await;
+    (summary.unwrap(), rejected)
+}
+
+async fn suppressions(database: &Database, file: &str) -> (Summary, Vec<Rejected>) {
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), None);
+    let summary = import::suppressions(&database.store, &settings(), input, &mut |report| keep(report, &mut rejected)).await;
+    (summary.unwrap(), rejected)
+}
+
+fn keep(report: Report<'_>, rejected: &mut Vec<Rejected>) {
+    if let Report::Rejected(row) = report {
+        rejected.push(row.clone());
+    }
 }
 
 fn counts(summary: &Summary) -> (u64, u64, u64, u64, u64) {
@@ -213,5 +243,157 @@ async fn a_messy_export_comes_in_and_its_sums_add_up() {
         assert!(unexplained.is_empty(), "{unexplained:#?}");
         let (again, _) = people(&database, &Settings { now: later(), ..settings }, bytes.clone()).await;
         assert_eq!((again.new, again.rejected), (0, summary.rejected), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn events_come_in_once_with_their_money() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id,email\nada,ada@example.org\nbo,bo@example.org\n").await;
+        let declared =
+            [("purchase".to_string(), [("amount".to_string(), ValueType::Money), ("sku".to_string(), ValueType::Text)].into())].into();
+        let settings = Settings { events: Some(declared), ..settings() };
+        let file = "customer,event,at,id,amount,sku\n\
+                    ada,purchase,2027-01-05 10:00,o1,300.50,007\n\
+                    bo@example.org,purchase,2027-01-06T10:00:00+02:00,,12 EUR,B\n\
+                    bo,purchase,2027-01-06T10:00:00+02:00,,1,B\n\
+                    bo,purchase,2027-01-06T10:00:00+02:00,,1,B\n\
+                    ada,purchase,2027-01-05 10:00,o1,300.50,007\n\
+                    eve,purchase,2027-01-06,,1,B\n\
+                    ada,purchased,2027-01-06,,1,B\n\
+                    ada,purchase,soon,,1,B\n\
+                    ada,purchase,2027-01-06,,much,B\n";
+        let (summary, rejected) = events(&database, &settings, &EventOptions::default(), file).await;
+        assert_eq!(counts(&summary), (9, 4, 0, 1, 4), "{}: {rejected:?}", database.name);
+        let reasons: Vec<String> = rejected.iter().map(|row| format!("{}: {}", row.row.line, row.reason)).collect();
+        insta::allow_duplicates! { insta::assert_snapshot!("rejected_events", reasons.join("\n")) };
+        let stored = database.store.events_after(0, 100, None).await.unwrap();
+        let mut money: Vec<(Option<i64>, Option<&str>)> = stored.iter().map(|event| (event.value, event.currency.as_deref())).collect();
+        money.sort();
+        assert_eq!(money, [(Some(100), Some("UAH")), (Some(100), Some("UAH")), (Some(1200), Some("EUR")), (Some(30050), Some("UAH"))]);
+        let ada = stored.iter().find(|event| event.external_id.as_deref() == Some("ada")).unwrap();
+        assert_eq!(ada.properties.parse::<serde_json::Value>().unwrap(), serde_json::json!({"amount": 300.5, "sku": "007"}));
+        let (again, _) = events(&database, &settings, &EventOptions::default(), file).await;
+        assert_eq!(counts(&again), (9, 0, 0, 5, 4), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn properties_of_json_lines_keep_their_shape() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id\nada\n").await;
+        let options = EventOptions { event: Some("order".into()), value: Some("total".into()), at: Some(now()) };
+        let file = "{\"customer\": \"ada\", \"total\": 10, \"items\": [{\"sku\": \"L1\", \"price\": 5}], \"shop.city\": \"Kyiv\"}\n";
+        let (summary, rejected) = events(&database, &settings(), &options, file).await;
+        assert_eq!(counts(&summary), (1, 1, 0, 0, 0), "{}: {rejected:?}", database.name);
+        let stored = &database.store.events_after(0, 100, None).await.unwrap()[0];
+        let expected = serde_json::json!({"total": 10, "items": [{"sku": "L1", "price": 5}], "shop": {"city": "Kyiv"}});
+        assert_eq!(stored.properties.parse::<serde_json::Value>().unwrap(), expected);
+        assert_eq!((stored.value, stored.currency.as_deref(), stored.occurred_at), (Some(1000), Some("UAH"), now().timestamp_micros()));
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_consents_obeys_the_later_date() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id,email\nada,ada@example.org\n").await;
+        let file = "customer,topic,channel,state,at,proof\n\
+                    ada@example.org,news,email,granted,2027-01-01,form 12\n\
+                    ada,news,email,withdrawn,2027-02-01,\n\
+                    ada,news,email,granted,2027-01-15,\n\
+                    ada,news,email,granted,,\n\
+                    eve,news,email,granted,,\n\
+                    ada,news,pigeon,granted,,\n";
+        let (summary, rejected) = consents(&database, file).await;
+        assert_eq!(counts(&summary), (6, 1, 1, 2, 2), "{}: {rejected:?}", database.name);
+        let ada = person(&database.store, "ada").await;
+        assert_eq!((ada.consents.len(), ada.consents[0].state), (1, posthaste::types::ConsentState::Withdrawn), "{}", database.name);
+        assert_eq!(counts(&consents(&database, file).await.0), (6, 0, 0, 4, 2), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_suppressions_lifts_and_shortens_nothing() {
+    for database in databases().await {
+        let file = "address,reason,until\nAda@example.org,complaint,\n+380501234567,manual,2028-01-01\nada@,,\n";
+        let (summary, rejected) = suppressions(&database, file).await;
+        assert_eq!(counts(&summary), (3, 2, 0, 0, 1), "{}: {rejected:?}", database.name);
+        let again = "email,phone,until\nada@example.org,,2027-06-01\n,050 123 45 67,2029-01-01\n,0501234567,2028-06-01\n";
+        assert_eq!(counts(&suppressions(&database, again).await.0), (3, 0, 1, 2, 0), "{}", database.name);
+        let key = Keys::new("pepper").address(posthaste::types::Channel::Email, "ada@example.org");
+        let kept = database.store.suppressions(&[key]).await.unwrap();
+        assert_eq!((kept.len(), kept[0].until, kept[0].reason.word()), (1, None, "complaint"));
+    }
+}
+
+#[tokio::test]
+async fn a_first_import_without_indexes_gives_the_same_people() {
+    let file = "external_id,email,city\nada,ada@example.org,Kyiv\n,ADA@example.org,Lviv\nbo,bo@example.org,\nbo,ada@example.org,\n,eve@example.org,\neve,eve@example.org,\n";
+    let database = crate::databases::sqlite().await;
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.as_bytes())), None);
+    let summary = import::first_customers(&database.store, &settings(), input, &mut |report| {
+        if let Report::Rejected(row) = report {
+            rejected.push(row.reason.clone());
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(counts(&summary), (6, 3, 2, 0, 1), "{rejected:?}");
+    let (again, _) = people(&database, &Settings { now: later(), ..settings() }, file).await;
+    assert_eq!((again.new, again.rejected), (0, 1));
+    assert_eq!(person(&database.store, "eve").await.draw_key, "eve@example.org");
+}
+
+#[tokio::test]
+async fn hillstrom_without_ids_is_numbered() {
+    let Some(bytes) = shared("hillstrom/hillstrom.csv.gz") else { return };
+    let database = crate::databases::sqlite().await;
+    let settings = Settings { number_rows: Some("h".into()), ..settings() };
+    let (summary, rejected) = people(&database, &settings, bytes.clone()).await;
+    assert_eq!(counts(&summary), (64_000, 64_000, 0, 0, 0), "{rejected:?}");
+    let first = person(&database.store, "h1").await;
+    assert_eq!(first.attributes["history"], 142.44);
+    assert_eq!(first.attributes["segment"], "Womens E-Mail");
+    let (again, _) = people(&database, &settings, bytes).await;
+    assert_eq!(counts(&again), (64_000, 0, 0, 64_000, 0));
+}
+
+#[tokio::test]
+async fn unknown_columns_and_files_without_people_are_refused_with_what_to_do() {
+    let database = crate::databases::sqlite().await;
+    let attributes = Some([("city".to_string(), ValueType::Text)].into());
+    let mut texts = Vec::new();
+    for (settings, file) in [
+        (Settings { attributes: attributes.clone(), ..settings() }, "external_id,citi\n1,x\n"),
+        (settings(), "name,city\nAda,Kyiv\n"),
+        (settings(), "external_id,Город\n1,x\n"),
+        (settings(), "external_id,email,E-Mail\n1,x,y\n"),
+        (settings(), "external_id,external_id\n1,2\n"),
+        (settings(), ""),
+    ] {
+        let input = Input::Bytes(Box::new(std::io::Cursor::new(file)), None);
+        let error = import::customers(&database.store, &settings, input, &mut |_| {})
+            .await
+            .map(|summary| format!("{summary:?}"))
+            .unwrap_or_else(|error| error.to_string());
+        texts.push(error);
+    }
+    insta::assert_snapshot!(texts.join("\n\n"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    #[test]
+    fn no_bytes_make_an_import_panic(bytes: Vec<u8>, header in "[a-z_.;,\t\"]{0,40}") {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let database = crate::databases::sqlite().await;
+            let mut file = format!("external_id,{header}\n").into_bytes();
+            file.extend(&bytes);
+            for file in [bytes.clone(), file] {
+                let _ = import::customers(&database.store, &settings(), Input::Bytes(Box::new(std::io::Cursor::new(file)), None), &mut |_| {}).await;
+            }
+        });
     }
 }

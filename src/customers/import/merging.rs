@@ -5,7 +5,8 @@
 
 use super::people::{ConsentGiven, Given, Person};
 use super::{Outcome, Settings, Sink};
-use crate::customers::{email, folded};
+use crate::customers::email;
+use crate::segments::values;
 use crate::store::addresses::{AddressRow, StoredAddress};
 use crate::store::consents::{ConsentRow, StoredConsent};
 use crate::store::customers::{Changes, Customer, Found, Wanted};
@@ -26,14 +27,16 @@ pub(crate) struct Writer {
     /// Hash of external id or address key → number. Kept while this import is the first one: everybody stored is in it.
     everybody: Option<HashMap<u64, i64>>,
     hasher: RandomState,
+    /// The last number given by this import while it is the first one.
+    last: i64,
 }
 
 /// Beyond so many entries memory would grow too much: the indexes are built, and the import goes on with them.
 const MOST_KNOWN: usize = 6_000_000;
 
 impl Writer {
-    pub async fn new(store: Store, settings: &Settings) -> Result<Writer, store::Error> {
-        Ok(Writer {
+    pub fn new(store: Store, settings: &Settings) -> Writer {
+        Writer {
             store,
             source: settings.source.clone(),
             now: micros(settings.now),
@@ -41,15 +44,15 @@ impl Writer {
             dry_run: settings.dry_run,
             everybody: None,
             hasher: RandomState::new(),
-        })
+            last: 0,
+        }
     }
 
-    /// Drops the indexes of an empty base, to build them at the end: several times faster. Nothing else may write customers meanwhile.
+    /// Drops the indexes of an empty base, to build them at the end: several times faster. Nothing else may write customers meanwhile;
+    /// a batch that finds somebody else's customers stops the import.
     pub async fn first_import(&mut self) -> Result<(), store::Error> {
-        if !self.dry_run && self.store.has_no_customers().await? {
-            self.store.drop_customer_indexes().await?;
-            self.everybody = Some(HashMap::new());
-        }
+        self.store.drop_customer_indexes().await?;
+        self.everybody = Some(HashMap::new());
         Ok(())
     }
 
@@ -65,7 +68,7 @@ impl Writer {
                 wanted.keys = keys.collect();
             }
             Some(everybody) => {
-                wanted.only_ids = true;
+                wanted.last = Some(self.last);
                 let external_ids = people.iter().filter_map(|person| person.external_id.as_deref()).map(|id| self.hash(id.as_bytes()));
                 let mut ids: BTreeSet<i64> = external_ids.filter_map(|hash| everybody.get(&hash).copied()).collect();
                 ids.extend(keys.filter_map(|key| everybody.get(&self.hash(&key)).copied()));
@@ -81,6 +84,7 @@ impl Writer {
 
     async fn remember(&mut self, people: &[Person], numbers: &[Option<i64>], new_ids: &[i64]) -> Result<(), store::Error> {
         let Some(mut everybody) = self.everybody.take() else { return Ok(()) };
+        self.last = new_ids.last().copied().unwrap_or(self.last);
         for (person, number) in people.iter().zip(numbers) {
             let Some(number) = number else { continue };
             let id = if *number < 0 { new_ids.get((-number - 1) as usize).copied().unwrap_or(*number) } else { *number };
@@ -403,13 +407,13 @@ impl Merging<'_> {
         self.changes.cleared = self.cleared.into_iter().filter(|(id, _)| *id > 0).collect();
         for number in 1..=self.fresh {
             if let Some(mut customer) = self.found.customers.remove(&-number) {
-                customer.folded = folded::of_customer(&customer);
+                customer.folded = folded(&mut customer);
                 self.changes.new.push(customer);
             }
         }
         for id in self.changed.into_iter().filter(|id| *id > 0) {
             if let Some(mut customer) = self.found.customers.remove(&id) {
-                customer.folded = folded::of_customer(&customer);
+                customer.folded = folded(&mut customer);
                 customer.updated_at = self.now;
                 self.changes.changed.push(customer);
             }
@@ -418,12 +422,36 @@ impl Merging<'_> {
     }
 }
 
+/// Lower-cased copies of own fields, primary addresses and attributes, for `contains`; only where they differ.
+fn folded(customer: &mut Customer) -> Option<String> {
+    let attributes = Value::Object(std::mem::take(&mut customer.attributes));
+    let address = |channel: Channel| {
+        let primary = customer.addresses.iter().find(|address| address.channel == channel.code() && address.is_primary);
+        primary.map(|address| address.address.as_str())
+    };
+    let own = [
+        ("external_id", customer.external_id.as_deref()),
+        ("email", address(Channel::Email)),
+        ("phone", address(Channel::Sms)),
+        ("first_name", customer.first_name.as_deref()),
+        ("last_name", customer.last_name.as_deref()),
+        ("language", customer.language.as_deref()),
+        ("country", customer.country.as_deref()),
+        ("zone", customer.zone.as_deref()),
+    ];
+    let folded = values::folded(&attributes, own).map(|copies| copies.to_string());
+    if let Value::Object(attributes) = attributes {
+        customer.attributes = attributes;
+    }
+    folded
+}
+
 /// An undated consent is a mere "yes" or "no": it repeats what is known, or would lift a withdrawal, which it never does.
-fn adds_nothing(known: ConsentState, given: ConsentState) -> bool {
+pub(super) fn adds_nothing(known: ConsentState, given: ConsentState) -> bool {
     known == given || known == ConsentState::Withdrawn || known == ConsentState::Confirmed && given != ConsentState::Withdrawn
 }
 
-fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {
+pub(super) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {
     let at = given.at.unwrap_or(now);
     let parts: [&[u8]; 5] = [
         source.as_bytes(),

@@ -5,14 +5,20 @@
 //! or not at all, and what a file has brought once changes nothing when it comes again: a killed import is completed by running it again.
 
 pub mod catalogue;
+mod columns;
+pub mod consents;
+pub mod events;
 pub mod merging;
 pub mod people;
+pub mod suppressions;
 
 use super::files::{Cells, Error as FileError, Form, Row, Rows};
 use super::keys::Keys;
 use super::mapping::Mapping;
 use super::values::Reading;
+use crate::campaigns;
 use crate::literals::ValueType;
+use crate::store::conversions::Measures;
 use crate::store::{self, Store};
 use crate::types::{Channel, Time};
 use chrono_tz::Tz;
@@ -60,6 +66,19 @@ impl Settings {
             number_rows: None,
             dry_run: false,
             now,
+        }
+    }
+
+    /// As posthaste.yaml says it.
+    pub fn of(workspace: &campaigns::Workspace, keys: Keys, now: Time) -> Self {
+        Settings {
+            country: workspace.country.clone(),
+            zone: workspace.zone,
+            currency: workspace.currency.clone(),
+            attributes: workspace.attributes.clone(),
+            events: workspace.events.clone(),
+            topics: workspace.topics.iter().map(|(key, topic)| (key.clone(), topic.channels.clone())).collect(),
+            ..Settings::plain(keys, now)
         }
     }
 
@@ -305,6 +324,74 @@ pub async fn customers(
 ) -> Result<Summary, Error> {
     let catalogue = catalogue::Catalogue::new(store.attribute_types().await?, settings);
     let intake = people::People::new(settings.clone(), catalogue);
-    let sink = merging::Writer::new(store.clone(), settings).await?;
+    // They are missing when a first import was killed.
+    if store.dialect() == store::Dialect::Sqlite {
+        store.build_customer_indexes().await?;
+    }
+    let sink = merging::Writer::new(store.clone(), settings);
     run(input, intake, sink, report).await
+}
+
+/// Imports customers into a base in which nobody else works: where it is empty, its indexes are built at the end, which is several times
+/// faster. Elsewhere the same as [`customers`].
+pub async fn first_customers(
+    store: &Store,
+    settings: &Settings,
+    input: Input,
+    report: &mut (dyn FnMut(Report<'_>) + Send),
+) -> Result<Summary, Error> {
+    if settings.dry_run || !store.has_no_customers().await? {
+        return customers(store, settings, input, report).await;
+    }
+    let catalogue = catalogue::Catalogue::new(store.attribute_types().await?, settings);
+    let intake = people::People::new(settings.clone(), catalogue);
+    let mut sink = merging::Writer::new(store.clone(), settings);
+    sink.first_import().await?;
+    run(input, intake, sink, report).await
+}
+
+/// What a file of events may leave to the command line.
+#[derive(Debug, Clone, Default)]
+pub struct EventOptions {
+    /// The name of all events of the file.
+    pub event: Option<String>,
+    /// The property with the money.
+    pub value: Option<String>,
+    /// When all of it happened.
+    pub at: Option<Time>,
+}
+
+/// Imports events of customers who are there; what they convert is kept in the same transactions.
+pub async fn events(
+    store: &Store,
+    settings: &Settings,
+    options: &EventOptions,
+    measures: &Measures,
+    input: Input,
+    report: &mut (dyn FnMut(Report<'_>) + Send),
+) -> Result<Summary, Error> {
+    let intake = events::Events::new(settings.clone(), options.clone());
+    let sink = events::Writer::new(store.clone(), settings, measures.clone());
+    run(input, intake, sink, report).await
+}
+
+/// Imports changes of consent. A later withdrawal stays; what has no date never lifts one.
+pub async fn consents(
+    store: &Store,
+    settings: &Settings,
+    input: Input,
+    report: &mut (dyn FnMut(Report<'_>) + Send),
+) -> Result<Summary, Error> {
+    run(input, consents::Consents::new(settings.clone()), consents::Writer::new(store.clone(), settings), report).await
+}
+
+/// Imports suppressions. None that is there is lifted or shortened.
+pub async fn suppressions(
+    store: &Store,
+    settings: &Settings,
+    input: Input,
+    report: &mut (dyn FnMut(Report<'_>) + Send),
+) -> Result<Summary, Error> {
+    let sink = suppressions::Writer::new(store.clone(), settings);
+    run(input, suppressions::Suppressions::new(settings.clone()), sink, report).await
 }

@@ -57,7 +57,7 @@ impl Catalogue {
             return None;
         }
         let near = crate::diagnostics::nearest(path, declared.keys().map(String::as_str));
-        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
         Some(format!("posthaste.yaml declares no attribute `{path}`{hint}"))
     }
 

@@ -43,7 +43,7 @@ impl Events {
         let Some(events) = &self.settings.events else { return Ok(None) };
         let Some(properties) = events.get(event) else {
             let near = crate::diagnostics::nearest(event, events.keys().map(String::as_str));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
             return Err(format!("posthaste.yaml declares no event `{event}`{hint}"));
         };
         let mut parts = path.split('.');
@@ -56,7 +56,7 @@ impl Events {
         }
         kind.map(Some).ok_or_else(|| {
             let near = crate::diagnostics::nearest(path, properties.keys().map(String::as_str));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
             format!("the event `{event}` has no property `{path}` in posthaste.yaml{hint}")
         })
     }

@@ -158,7 +158,7 @@ impl People {
         };
         if topic != "*" && !self.settings.topics.is_empty() && !self.settings.topics.contains_key(topic) {
             let near = crate::diagnostics::nearest(topic, self.settings.topics.keys().map(String::as_str));
-            return Err(format!("there is no topic `{topic}`{}", near.map_or(String::new(), |near| format!("; did you mean `{near}`?"))));
+            return Err(format!("there is no topic `{topic}`{}", near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))));
         }
         Ok(Field::Consent { topic: topic.into(), channel })
     }
@@ -482,7 +482,10 @@ fn stands_for_nothing(text: &str) -> bool {
 
 /// A header as the name of a field: `First Name` → `first_name`.
 pub(super) fn own_name(column: &str) -> String {
-    column.trim().to_lowercase().replace([' ', '-'], "_")
+    match column.trim().to_lowercase().replace([' ', '-'], "_") {
+        name if name == "e_mail" => "email".into(),
+        name => name,
+    }
 }
 
 pub(super) fn listed(header: &[String]) -> String {

@@ -42,7 +42,8 @@ impl Unit {
         matches!(self, Unit::Day | Unit::Week | Unit::Month | Unit::Year)
     }
 
-    fn read(word: &str) -> Result<Unit, String> {
+    /// `Err`: the unit that was probably meant.
+    fn read(word: &str) -> Result<Unit, Option<Unit>> {
         if let Some(unit) = Unit::ALL.iter().find(|unit| word.strip_suffix('s').unwrap_or(word) == unit.word()) {
             return Ok(*unit);
         }
@@ -57,10 +58,7 @@ impl Unit {
             _ => nearest(word.strip_suffix('s').unwrap_or(word), Unit::ALL.iter().map(|unit| unit.word()))
                 .and_then(|near| Unit::ALL.iter().find(|unit| unit.word() == near).copied()),
         };
-        Err(match short {
-            Some(unit) => format!("`{word}` is no unit of time; did you mean `{}s`?", unit.word()),
-            None => format!("`{word}` is no unit of time; units are seconds, minutes, hours, days, weeks, months and years"),
-        })
+        Err(short)
     }
 }
 
@@ -84,7 +82,12 @@ impl Duration {
         if word.starts_with(['.', ',']) {
             return Err(format!("`{text}` is no whole number of anything; take a smaller unit, like `90 minutes` for an hour and a half"));
         }
-        let unit = Unit::read(word.trim())?;
+        let unit = Unit::read(word.trim()).map_err(|meant| match meant {
+            Some(unit) => {
+                format!("`{text}` is no duration; did you mean `{number} {}{}`?", unit.word(), if number == "1" { "" } else { "s" })
+            }
+            None => format!("`{}` is no unit of time; units are seconds, minutes, hours, days, weeks, months and years", word.trim()),
+        })?;
         if !word.starts_with(' ') {
             return Err(format!("`{text}` lacks a space; write `{number} {}`", word.trim()));
         }
@@ -205,9 +208,9 @@ mod tests {
         check("30 minutes", Ok("30 minutes"));
         check("1 day", Ok("1 day"));
         check("3 months", Ok("3 months"));
-        check("7d", Err("did you mean `days`"));
+        check("7d", Err("did you mean `7 days`"));
         check("7days", Err("write `7 days`"));
-        check("7 dais", Err("did you mean `days`"));
+        check("7 dais", Err("did you mean `7 days`"));
         check("2 fortnights", Err("no unit of time"));
         check("3", Err("has no unit"));
         check("1.5 hours", Err("smaller unit"));

@@ -141,7 +141,7 @@ fn the_twelve_worst_mistakes_are_one_clear_message_each() {
     let cases = [
         ("wrong indentation", with("campaigns/sale.yaml", "  template: sale", "    template: sale")),
         ("unknown key", with("campaigns/sale.yaml", "audience: {", "audiense: {")),
-        ("missing template", with("campaigns/sale.yaml", "template: sale", "template: sail")),
+        ("missing template", with("campaigns/sale.yaml", "template: sale", "template: sales")),
         ("unclosed tag", with("templates/sale.hbs", "{{content.discount}} off", "{{#if city}}{{content.discount}} off")),
         ("variable that no customer has", with("templates/sale.hbs", "default first_name", "default frist_name")),
         ("bad cron", with("campaigns/sale.yaml", "every: day at 10:00", "cron: \"0 25 * * *\"")),

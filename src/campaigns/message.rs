@@ -182,8 +182,14 @@ fn body(context: &mut Context<'_>, part: Part<'_>, channel: Channel) -> Option<M
 
 fn template(context: &mut Context<'_>, node: &Node) -> Option<MessageBody> {
     let name = node.text()?;
-    if context.library.names().any(|known| known == name) {
+    if context.library.has(name) {
         return Some(MessageBody::Template(name.to_string()));
+    }
+    // A file that is there and was left out has a problem of its own.
+    let prefix = format!("templates/{name}.");
+    let mut files = context.files.0.range(prefix.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&prefix));
+    if files.any(|path| path.ends_with(".mjml") || path.ends_with(".hbs")) {
+        return None;
     }
     let help = match nearest(name, context.library.names()) {
         Some(near) => format!("did you mean `{near}`?"),

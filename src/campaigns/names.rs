@@ -3,6 +3,7 @@
 use super::fields::Kind;
 use crate::diagnostics::Files;
 use crate::literals::ValueType;
+use crate::literals::codes::is_language;
 use crate::segments::{Catalog, OwnField};
 use crate::yaml::Node;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,8 @@ impl Names {
         let campaigns = files.under("campaigns").filter_map(|(path, _)| file_key(path, "campaigns/"));
         names.sets.insert(Kind::Campaign, campaigns.map(str::to_string).collect());
         let Some(node) = workspace else { return names };
-        names.languages = node.get("languages").and_then(Node::list).map(texts).filter(|languages| !languages.is_empty());
+        names.languages =
+            node.get("languages").and_then(Node::list).map(texts).filter(|all| !all.is_empty() && all.iter().all(|code| is_language(code)));
         names.currency =
             node.get("currency").and_then(Node::text).filter(|code| crate::literals::minor_digits(code).is_some()).map(str::to_string);
         for (kind, key) in [(Kind::Topic, "topics"), (Kind::Identity, "identities"), (Kind::Catalog, "catalogs"), (Kind::Event, "events")] {

@@ -44,7 +44,9 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
     // Without posthaste.yaml nothing else can be held against anything.
     let (workspace, names) = workspace::read(&top?, names, problems);
     let languages = Languages { all: workspace.languages.clone(), fallback: workspace.fallback.clone() };
-    let library = Library::read(files, &languages, problems);
+    // Where a language is mistyped, every file in it would be a problem as well.
+    let mut unsaid = Problems::default();
+    let library = Library::read(files, &languages, if names.languages.is_some() { &mut *problems } else { &mut unsaid });
     let sets = Sets::new(&names);
     let known = sets.known(&workspace);
     let mut segments = BTreeMap::new();
@@ -80,9 +82,23 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
         .iter()
         .filter_map(|(key, node)| Some((key.clone(), mapping::read(&format!("mappings/{key}.yaml"), key, node, &names, problems)?)))
         .collect();
-    reach(&segments, &mut campaigns, files);
+    reach(&segments, &mut campaigns, &library);
     words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
+    nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })
+}
+
+/// A file from which nothing came out has a problem, or it would be left out silently.
+fn nothing_is_lost<'a>(trees: &BTreeMap<String, Node>, read: impl Iterator<Item = &'a String>, folder: &str, problems: &mut Problems) {
+    let read: BTreeSet<&String> = read.collect();
+    if problems.count() > 0 {
+        return;
+    }
+    for key in trees.keys().filter(|key| !read.contains(key)) {
+        let problem = Problem::new(format!("{folder}{key}.yaml"), None, "this file could not be used, and nothing says why");
+        problems.push(problem.help("this is a mistake in Posthaste: please report it with the file"));
+    }
 }
 
 fn tree(files: &Files, path: &str, problems: &mut Problems) -> Option<Node> {
@@ -142,11 +158,7 @@ fn misplaced(files: &Files, problems: &mut Problems) {
 }
 
 /// Adds to what a campaign reaches: segments and those that they name, and templates.
-fn reach(segments: &BTreeMap<String, Segment>, campaigns: &mut BTreeMap<String, Campaign>, files: &Files) {
-    let shared: Vec<String> = ["templates/partials", "templates/layouts", "templates/locales"]
-        .iter()
-        .flat_map(|folder| files.under(folder).map(|(path, _)| path.to_string()))
-        .collect();
+fn reach(segments: &BTreeMap<String, Segment>, campaigns: &mut BTreeMap<String, Campaign>, library: &Library) {
     for campaign in campaigns.values_mut() {
         let mut open: Vec<String> = campaign.audience.segment.iter().cloned().collect();
         let conditions = campaign.audience.condition.iter().chain(&campaign.audience.except);
@@ -158,13 +170,6 @@ fn reach(segments: &BTreeMap<String, Segment>, campaigns: &mut BTreeMap<String, 
             open.extend(segment.condition.segments());
         }
         let templates: BTreeSet<String> = campaign.messages().filter_map(|message| message.template().map(str::to_string)).collect();
-        for name in &templates {
-            let prefix = format!("templates/{name}.");
-            let from_prefix = files.0.range(prefix.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&prefix));
-            campaign.reaches.extend(from_prefix.cloned());
-        }
-        if !templates.is_empty() {
-            campaign.reaches.extend(shared.iter().cloned());
-        }
+        campaign.reaches.extend(templates.iter().flat_map(|name| library.reaches(name)));
     }
 }

@@ -48,7 +48,12 @@ fn in_place(context: &mut Context<'_>, items: &[yaml::Node], elsewhere: Option<S
             );
             continue;
         };
-        let spans = entries.iter().map(|(key, _)| (key.text.clone(), elsewhere.unwrap_or(key.span))).collect();
+        let mut spans = BTreeMap::new();
+        for (key, value) in entries {
+            spans.insert(key.text.clone(), elsewhere.unwrap_or(key.span));
+            let inner = value.map().unwrap_or_default().iter();
+            spans.extend(inner.map(|(inner, _)| (format!("{}.{}", key.text, inner.text), elsewhere.unwrap_or(inner.span))));
+        }
         rows.push(Row {
             values: json_object(item),
             span: elsewhere.or(entries.first().map(|(key, _)| key.span)).unwrap_or(item.span),

@@ -118,6 +118,7 @@ fn person(context: &mut Context<'_>, row: &Row) {
         match name.as_str() {
             "consent" => {
                 for (topic, channels) in value.as_object().into_iter().flatten() {
+                    let span = row.span_of(&format!("consent.{topic}"));
                     part::must_exist(context.file, context.names, context.problems, Kind::Topic, topic, span);
                     channel_names(context, channels, span);
                 }

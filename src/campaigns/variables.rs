@@ -138,7 +138,7 @@ impl<'a> Variables<'a> {
         let Some((first, rest)) = rest.split_first() else { return Ok(()) };
         let found = match self.content.get(*first) {
             Some(content) => inside_content(content, rest),
-            None => Err(nearest(first, self.content.keys().map(String::as_str)).map(str::to_string)),
+            None => Err(nearest(first, self.content.keys().map(String::as_str)).map(|near| format!("content.{near}"))),
         };
         found.map_err(|near| Unknown {
             title: format!("`{}` is not given", shown(path)),

@@ -69,6 +69,10 @@ impl Checked<'_> {
                             self.at(need, node, problem);
                         }
                     }
+                    for fault in compiled.lint(self.campaign.class) {
+                        let span = words_span(node, fault.part, &fault.language);
+                        self.problems.push(fault.at(self.file, span));
+                    }
                     self.must_carry(message, node, &compiled);
                 }
                 Err(faults) => {
@@ -96,10 +100,6 @@ impl Checked<'_> {
     /// Email that may be declined says how, and advertising says who sends it.
     fn must_carry(&mut self, message: &Message, node: &Node, compiled: &MessageTemplate) {
         if message.channel != Channel::Email || self.campaign.class == Class::Transactional {
-            return;
-        }
-        // Until the template module lists what is read, nothing can be said.
-        if compiled.needs().is_empty() {
             return;
         }
         let reads = |names: &[&str]| compiled.needs().iter().any(|need| names.contains(&need.path.as_str()));

@@ -23,8 +23,8 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
     let catalogs = catalogs(part, &names, problems);
     let attributes = declared(part, "attributes", problems);
     let names = names.with_attributes(attributes.clone(), catalogs.clone());
-    let languages = names.languages.clone().unwrap_or_default();
-    unknown_fallback(part, &languages, problems);
+    let languages = names.languages.clone().unwrap_or_else(|| part.texts("languages"));
+    unknown_fallback(part, names.languages.as_deref().unwrap_or_default(), problems);
     let key = part.owned("workspace").unwrap_or_default();
     let currency = names.currency.clone().unwrap_or_else(|| "EUR".to_string());
     let workspace = Workspace {

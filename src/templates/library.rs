@@ -4,7 +4,7 @@ use super::expand::{Expanded, Form, expand};
 use super::html::{Lost, from_mjml, inlined};
 use super::message::Part;
 use super::needs::{self, Reading};
-use super::{lint, mask, mjml};
+use super::{lint, mask, mjml, tags};
 use crate::diagnostics::{Files, Problem, Problems, Span, nearest};
 use crate::yaml::{self, Node, Value};
 use handlebars::{Template, TemplateError, TemplateErrorReason};
@@ -329,6 +329,9 @@ fn parsed(source: &Expanded, problems: &mut Problems) -> Option<Template> {
 
 /// What handlebars could not read, in words for a marketer.
 pub(super) fn unreadable(file: &str, text: &str, error: &TemplateError) -> Problem {
+    if let Some(problem) = unbalanced(file, text) {
+        return problem;
+    }
     let (line, column) = error.pos().unwrap_or((1, 1));
     let at = offset(text, line, column);
     let start = text[..at].rfind("{{").filter(|start| !text[*start..at].contains("}}") || at == text.len()).unwrap_or(at);
@@ -337,6 +340,47 @@ pub(super) fn unreadable(file: &str, text: &str, error: &TemplateError) -> Probl
     Problem::new(file, Span { start, end }, reason(error))
         .label("not understood")
         .help("every `{{#if …}}`, `{{#each …}}` … ends with its `{{/if}}`, `{{/each}}`; texts stand in single quotes: `{{default name 'friend'}}`")
+}
+
+/// A block that is never closed, or a close without its block: handlebars reports both far from where they are.
+fn unbalanced(file: &str, text: &str) -> Option<Problem> {
+    let mut open: Vec<tags::Tag> = Vec::new();
+    let problem = |tag: &tags::Tag, title: String| Problem::new(file, Span::new(tag.range.clone()), title);
+    for tag in tags::tags(text) {
+        if tag.opens() {
+            open.push(tag);
+        } else if tag.kind == tags::Kind::Close {
+            let name = tag.name(text);
+            let Some(opened) = open.pop() else {
+                return Some(
+                    problem(&tag, format!("`{{{{/{name}}}}}` closes nothing"))
+                        .label("no block is open here")
+                        .help("take it out, or open the block before it"),
+                );
+            };
+            if block_name(&opened, text) != name {
+                let opened_name = block_name(&opened, text);
+                let title = format!("`{{{{#{opened_name}}}}}` is not closed");
+                return Some(
+                    problem(&opened, title)
+                        .label("opened here")
+                        .help(format!("write `{{{{/{opened_name}}}}}` where it ends, before `{{{{/{name}}}}}`")),
+                );
+            }
+        }
+    }
+    let opened = open.pop()?;
+    let name = block_name(&opened, text);
+    let title = format!("`{{{{#{name}}}}}` is not closed");
+    Some(problem(&opened, title).label("opened here").help(format!("write `{{{{/{name}}}}}` where it ends")))
+}
+
+/// The word that the closing tag repeats.
+fn block_name<'a>(tag: &tags::Tag, text: &'a str) -> &'a str {
+    match tag.kind {
+        tags::Kind::InlineOpen => "inline",
+        _ => tag.name(text).trim_matches(['"', '\'']),
+    }
 }
 
 fn reason(error: &TemplateError) -> String {

@@ -3,7 +3,7 @@
 //! Lift first; under every figure, how it is counted. Pure: the same report gives the same bytes.
 
 use super::model::{Lift, MeasureReport, Report, refusal_in_words, share};
-use super::plots::{Bar, Whisker, bars, curve, escape, whiskers};
+use super::plots::{Bar, Whisker, bars, columns, escape, whiskers};
 use chrono_tz::Tz;
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ fn brought(html: &mut String, report: &Report) {
     for measure in &report.measures {
         one_measure(html, measure);
     }
-    for attributed in &report.attributed {
+    for attributed in report.attributed.iter().filter(|attributed| attributed.conversions > 0) {
         let _ = write!(
             html,
             "<p class=\"note\">Another figure, not to be added: {} × {} came after a click within the window{}. A click does not prove that the message was the cause; the lift does.</p>",
@@ -70,9 +70,24 @@ fn one_measure(html: &mut String, measure: &MeasureReport) {
     let _ = write!(html, "<h3>{} within {}{}</h3>", event, period(measure.within_seconds), if measure.goal { " — the goal" } else { "" });
     let rate = measure.lifts.iter().find(|lift| lift.arm == "all" && lift.against == "held_out" && lift.metric == "rate");
     let value = measure.lifts.iter().find(|lift| lift.arm == "all" && lift.against == "held_out" && lift.metric == "value_per_customer");
+    if measure.arms.iter().all(|arm| arm.converted == 0) {
+        html.push_str("<p class=\"lead\">Nobody has done this yet.</p>");
+        return;
+    }
     match rate {
         Some(lift) => {
             let _ = write!(html, "<p class=\"lead\">{}</p>", verdict(lift, &event));
+            if let (Some(change), Some(low), Some(high)) = (lift.relative, lift.relative_low, lift.relative_high) {
+                let shown = |value: f64| format!("{:+.0} %", value * 100.0).replace('-', "−");
+                let _ = write!(
+                    html,
+                    "<p class=\"note\">Against those held out, that is {} ({} to {}); p = {:.4}.</p>",
+                    shown(change),
+                    shown(low),
+                    shown(high),
+                    lift.p_value
+                );
+            }
         }
         None => html.push_str("<p class=\"lead\">Nobody was held out, so what the campaign itself brought cannot be told from what would have happened anyway.</p>"),
     }
@@ -85,14 +100,24 @@ fn one_measure(html: &mut String, measure: &MeasureReport) {
             money(lift.high, &measure.currency)
         );
     }
-    let rows: Vec<Whisker> = measure.lifts.iter().filter(|lift| lift.metric == "rate").map(whisker).collect();
+    let rates = measure.lifts.iter().filter(|lift| lift.metric == "rate");
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    // Variants are compared both ways round; one way is enough to see.
+    let rows: Vec<Whisker> = rates
+        .filter(|lift| {
+            let known = pairs.contains(&(&lift.against, &lift.arm));
+            pairs.push((&lift.arm, &lift.against));
+            !known
+        })
+        .map(whisker)
+        .collect();
     html.push_str(&whiskers(&format!("Lift in {}", measure.event), &rows, |value| points(value, 1)));
     arms(html, measure);
 }
 
 fn verdict(lift: &Lift, event: &str) -> String {
     let thousand = lift.difference * 1000.0;
-    let range = format!("{:.0} to {:.0}", lift.low * 1000.0, lift.high * 1000.0);
+    let range = format!("{:.0} to {:.0}", lift.low * 1000.0, lift.high * 1000.0).replace('-', "−");
     if lift.is_clear() {
         let word = if lift.difference > 0.0 { "more" } else { "fewer" };
         format!(
@@ -101,14 +126,15 @@ fn verdict(lift: &Lift, event: &str) -> String {
         )
     } else {
         format!(
-            "<span class=\"unclear\">No clear effect yet</span>: {thousand:+.0} of every thousand people ({event}), and anything from {range} fits the figures. Chance alone can give this."
+            "<span class=\"unclear\">No clear effect yet</span>: {} of every thousand people ({event}), and anything from {range} fits the figures. Chance alone can give this.",
+            format!("{thousand:+.0}").replace('-', "−")
         )
     }
 }
 
 fn whisker(lift: &Lift) -> Whisker {
-    let against = if lift.against == "held_out" { "nothing sent" } else { &lift.against };
-    let arm = if lift.arm == "all" { "everyone sent to" } else { &lift.arm };
+    let against = if lift.against == "held_out" { "held out" } else { &lift.against };
+    let arm = if lift.arm == "all" { "all sent to" } else { &lift.arm };
     Whisker {
         label: format!("{arm} vs {against}"),
         value: lift.difference,
@@ -265,11 +291,7 @@ fn hours(html: &mut String, report: &Report, zone: Tz) {
         }
     }
     let label = |index: usize| (first.at + chrono::TimeDelta::hours(index as i64)).with_timezone(&zone).format("%-d %b, %H:00").to_string();
-    let plot = curve(
-        "Opens and clicks by hour",
-        [("opens", &opens), ("clicks", &clicks)],
-        [&label(0), &label(count / 2), &label(count.saturating_sub(1))],
-    );
+    let plot = columns("Opens and clicks by hour", [("opens", &opens), ("clicks", &clicks)], label);
     if !plot.is_empty() {
         html.push_str("<h3>When</h3>");
         html.push_str(&plot);

@@ -1,4 +1,4 @@
-//! Plots as SVG text: bars, a curve over hours, dots with whiskers. No script, no outside font; colours come from the page's style.
+//! Plots as SVG text: bars, columns by hour, dots with whiskers. No script, no outside font; colours come from the page's style.
 //!
 //! Pure: the same figures give the same bytes. Every plot has a title and a description for screen readers.
 
@@ -13,32 +13,65 @@ pub struct Bar {
     pub class: &'static str,
 }
 
-/// Horizontal bars on one scale, `width` in SVG units. Nothing to show gives an empty text.
+/// The two drawings that each plot has; the page's style shows the one that fits, so that words stay readable on a phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drawing {
+    Wide,
+    Phone,
+}
+
+impl Drawing {
+    const fn width(self) -> f64 {
+        match self {
+            Drawing::Wide => 720.0,
+            Drawing::Phone => 330.0,
+        }
+    }
+    const fn class(self) -> &'static str {
+        match self {
+            Drawing::Wide => "wide",
+            Drawing::Phone => "phone",
+        }
+    }
+}
+
+fn both(draw: impl Fn(Drawing) -> String) -> String {
+    draw(Drawing::Wide) + &draw(Drawing::Phone)
+}
+
+/// Horizontal bars on one scale. Nothing to show gives an empty text.
 pub fn bars(title: &str, bars: &[Bar]) -> String {
     if bars.is_empty() {
         return String::new();
     }
-    const W: f64 = 720.0;
-    const ROW: f64 = 34.0;
-    const LEFT: f64 = 250.0;
-    const RIGHT: f64 = 110.0;
+    both(|drawing| bars_as(title, bars, drawing))
+}
+
+/// Words stand left of the bars; on a phone above them.
+fn bars_as(title: &str, bars: &[Bar], drawing: Drawing) -> String {
+    const RIGHT: f64 = 112.0;
+    let (left, row, high) = match drawing {
+        Drawing::Wide => (250.0, 34.0, 24.0),
+        Drawing::Phone => (0.0, 48.0, 18.0),
+    };
     let largest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    let height = ROW * bars.len() as f64 + 6.0;
-    let mut svg = open(title, W, height, &bars.iter().map(|bar| format!("{}: {}", bar.label, bar.shown)).collect::<Vec<_>>().join("; "));
+    let description = bars.iter().map(|bar| format!("{}: {}", bar.label, bar.shown)).collect::<Vec<_>>().join("; ");
+    let mut svg = open(title, drawing, row * bars.len() as f64 + 6.0, &description);
     for (index, bar) in bars.iter().enumerate() {
-        let y = index as f64 * ROW + 4.0;
-        let length =
-            if largest > 0.0 { (bar.value / largest * (W - LEFT - RIGHT)).max(if bar.value > 0.0 { 2.0 } else { 0.0 }) } else { 0.0 };
+        let top = index as f64 * row + 4.0;
+        let part = if largest > 0.0 { bar.value / largest * (drawing.width() - left - RIGHT) } else { 0.0 };
+        let length = if bar.value > 0.0 { part.max(2.0) } else { 0.0 };
+        let (words_x, words_y, anchor, most, y) = match drawing {
+            Drawing::Wide => (left - 12.0, top + high * 0.7, "end", 34, top),
+            Drawing::Phone => (0.0, top + 14.0, "start", 44, top + 20.0),
+        };
         let _ = write!(
             svg,
-            r#"<text class="label" x="{:.0}" y="{:.1}" text-anchor="end">{}</text><rect class="bar {}" x="{LEFT}" y="{y:.1}" width="{length:.1}" height="{:.0}" rx="3"/><text class="figure" x="{:.1}" y="{:.1}">{}</text>"#,
-            LEFT - 12.0,
-            y + ROW * 0.6,
-            escape(&shortened(&bar.label, 34)),
+            r#"<text class="label" x="{words_x:.0}" y="{words_y:.1}" text-anchor="{anchor}">{}</text><rect class="bar {}" x="{left:.0}" y="{y:.1}" width="{length:.1}" height="{high:.0}" rx="3"/><text class="figure" x="{:.1}" y="{:.1}">{}</text>"#,
+            escape(&shortened(&bar.label, most)),
             bar.class,
-            ROW - 10.0,
-            LEFT + length + 8.0,
-            y + ROW * 0.6,
+            left + length + 8.0,
+            y + high * 0.72,
             escape(&bar.shown),
         );
     }
@@ -62,19 +95,24 @@ pub fn whiskers(title: &str, rows: &[Whisker], tick: impl Fn(f64) -> String) -> 
     if rows.is_empty() {
         return String::new();
     }
-    const W: f64 = 720.0;
-    const ROW: f64 = 46.0;
-    const LEFT: f64 = 230.0;
-    const RIGHT: f64 = 24.0;
+    both(|drawing| whiskers_as(title, rows, &tick, drawing))
+}
+
+fn whiskers_as(title: &str, rows: &[Whisker], tick: &impl Fn(f64) -> String, drawing: Drawing) -> String {
+    const RIGHT: f64 = 16.0;
+    let (left, row, steps) = match drawing {
+        Drawing::Wide => (220.0, 50.0, 5),
+        Drawing::Phone => (16.0, 66.0, 3),
+    };
     let low = rows.iter().map(|row| row.low).fold(0.0, f64::min);
     let high = rows.iter().map(|row| row.high).fold(0.0, f64::max);
     let span = if high > low { high - low } else { 1.0 };
     let (low, span) = (low - span * 0.06, span * 1.12);
-    let x = |value: f64| LEFT + (value - low) / span * (W - LEFT - RIGHT);
-    let bottom = ROW * rows.len() as f64 + 6.0;
-    let mut svg =
-        open(title, W, bottom + 28.0, &rows.iter().map(|row| format!("{}: {}", row.label, row.shown)).collect::<Vec<_>>().join("; "));
-    for step in ticks(low, low + span, 5) {
+    let x = |value: f64| left + (value - low) / span * (drawing.width() - left - RIGHT);
+    let bottom = row * rows.len() as f64 + 6.0;
+    let description = rows.iter().map(|row| format!("{}: {}", row.label, row.shown)).collect::<Vec<_>>().join("; ");
+    let mut svg = open(title, drawing, bottom + 28.0, &description);
+    for step in ticks(low, low + span, steps) {
         let at = x(step);
         let class = if step.abs() < span * 1e-9 { "zero" } else { "grid" };
         let _ = write!(
@@ -84,69 +122,100 @@ pub fn whiskers(title: &str, rows: &[Whisker], tick: impl Fn(f64) -> String) -> 
             escape(&tick(step))
         );
     }
-    for (index, row) in rows.iter().enumerate() {
-        let y = index as f64 * ROW + ROW * 0.55;
-        let class = if row.clear { "main" } else { "quiet" };
+    for (index, whisker) in rows.iter().enumerate() {
+        let top = index as f64 * row;
+        let class = if whisker.clear { "main" } else { "quiet" };
+        let y = top + row * if drawing == Drawing::Wide { 0.68 } else { 0.76 };
+        let words = match drawing {
+            Drawing::Wide => format!(
+                r#"<text class="label" x="{:.0}" y="{:.1}" text-anchor="end">{}</text><text class="figure over" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+                left - 14.0,
+                y + 5.0,
+                escape(&shortened(&whisker.label, 28)),
+                x(whisker.value).clamp(left + 100.0, drawing.width() - 105.0),
+                y - 14.0,
+                escape(&whisker.shown)
+            ),
+            Drawing::Phone => format!(
+                r#"<text class="label over" x="0" y="{:.1}">{}</text><text class="figure over" x="0" y="{:.1}">{}</text>"#,
+                top + 14.0,
+                escape(&shortened(&whisker.label, 44)),
+                top + 32.0,
+                escape(&whisker.shown)
+            ),
+        };
         let _ = write!(
             svg,
-            r#"<text class="label" x="{:.0}" y="{:.1}" text-anchor="end">{}</text><line class="whisker {class}" x1="{:.1}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/><circle class="dot {class}" cx="{:.1}" cy="{y:.1}" r="7"/><text class="figure" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-            LEFT - 14.0,
-            y + 5.0,
-            escape(&shortened(&row.label, 30)),
-            x(row.low),
-            x(row.high),
-            x(row.value),
-            x(row.value).clamp(LEFT + 70.0, W - RIGHT - 80.0),
-            y - 12.0,
-            escape(&row.shown)
+            r#"{words}<line class="whisker {class}" x1="{:.1}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/><circle class="dot {class}" cx="{:.1}" cy="{y:.1}" r="7"/>"#,
+            x(whisker.low),
+            x(whisker.high),
+            x(whisker.value),
         );
     }
     svg.push_str("</svg>");
     svg
 }
 
-/// Two areas over the same hours; `labels` are written under the first, middle and last.
-pub fn curve(title: &str, series: [(&str, &[u64]); 2], labels: [&str; 3]) -> String {
-    let count = series[0].1.len();
-    if count < 2 {
+/// Two columns an hour, the second before the first; `label` is written under some of them.
+pub fn columns(title: &str, series: [(&str, &[u64]); 2], label: impl Fn(usize) -> String) -> String {
+    if series[0].1.is_empty() || series.iter().all(|(_, values)| values.iter().all(|value| *value == 0)) {
         return String::new();
     }
-    const W: f64 = 720.0;
-    const H: f64 = 220.0;
-    const LEFT: f64 = 46.0;
-    const TOP: f64 = 26.0;
+    both(|drawing| columns_as(title, series, &label, drawing))
+}
+
+fn columns_as(title: &str, series: [(&str, &[u64]); 2], label: &impl Fn(usize) -> String, drawing: Drawing) -> String {
+    const TOP: f64 = 28.0;
     const BOTTOM: f64 = 30.0;
+    const LEFT: f64 = 46.0;
+    let height = if drawing == Drawing::Wide { 230.0 } else { 210.0 };
+    let count = series[0].1.len();
     let largest = series.iter().flat_map(|(_, values)| values.iter()).copied().max().unwrap_or(0).max(1) as f64;
-    let x = |index: usize| LEFT + index as f64 / (count - 1) as f64 * (W - LEFT - 10.0);
-    let y = |value: f64| H - BOTTOM - value / largest * (H - TOP - BOTTOM);
-    let mut svg = open(title, W, H, &format!("highest hour: {largest}"));
-    for step in ticks(0.0, largest, 3) {
+    let each = (drawing.width() - LEFT - 4.0) / count as f64;
+    let x = |index: usize| LEFT + index as f64 * each;
+    let y = |value: f64| height - BOTTOM - value / largest * (height - TOP - BOTTOM);
+    let mut svg = open(title, drawing, height, &format!("{count} hours, the highest with {largest}"));
+    for step in ticks(0.0, largest, 3).into_iter().filter(|step| step.fract() == 0.0) {
         let _ = write!(
             svg,
-            r#"<line class="grid" x1="{LEFT}" y1="{0:.1}" x2="{W}" y2="{0:.1}"/><text class="tick" x="{1:.1}" y="{2:.1}" text-anchor="end">{3:.0}</text>"#,
+            r#"<line class="grid" x1="{LEFT}" y1="{0:.1}" x2="{3:.0}" y2="{0:.1}"/><text class="tick" x="{1:.1}" y="{2:.1}" text-anchor="end">{step:.0}</text>"#,
             y(step),
             LEFT - 8.0,
             y(step) + 4.0,
-            step
+            drawing.width()
         );
     }
+    let gap = if each > 8.0 { 2.0 } else { each * 0.15 };
+    let wide = (each - gap).min(60.0);
     for (index, (name, values)) in series.iter().enumerate() {
-        let mut path = format!("M{:.1} {:.1}", x(0), y(0.0));
-        for (at, value) in values.iter().enumerate() {
-            let _ = write!(path, " L{:.1} {:.1}", x(at), y(*value as f64));
-        }
-        let _ = write!(path, " L{:.1} {:.1} Z", x(count - 1), y(0.0));
         let class = if index == 0 { "quiet" } else { "main" };
+        let mut path = String::new();
+        let inset = if index == 0 { 0.0 } else { wide * 0.18 };
+        for (at, value) in values.iter().enumerate().filter(|(_, value)| **value > 0) {
+            let (from, to) = (x(at) + (each - wide) / 2.0 + inset, x(at) + (each + wide) / 2.0 - inset);
+            let _ = write!(path, "M{from:.1} {0:.1}V{1:.1}H{to:.1}V{0:.1}Z", y(0.0), y(*value as f64));
+        }
         let _ = write!(
             svg,
-            r#"<path class="area {class}" d="{path}"/><rect class="bar {class}" x="{0:.0}" y="2" width="12" height="12" rx="2"/><text class="tick" x="{1:.0}" y="13">{2}</text>"#,
-            LEFT + index as f64 * 110.0,
-            LEFT + 18.0 + index as f64 * 110.0,
+            r#"<path class="bar {class}" d="{path}"/><rect class="bar {class}" x="{0:.0}" y="2" width="12" height="12" rx="2"/><text class="tick" x="{1:.0}" y="13">{2}</text>"#,
+            LEFT + index as f64 * 90.0,
+            LEFT + 18.0 + index as f64 * 90.0,
             escape(name)
         );
     }
-    for (label, (at, anchor)) in labels.iter().zip([(x(0), "start"), (x(count / 2), "middle"), (x(count - 1), "end")]) {
-        let _ = write!(svg, r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#, H - 8.0, escape(label));
+    let shown: Vec<usize> = if count < 4 { vec![0] } else { vec![0, count / 2, count - 1] };
+    for (place, index) in shown.iter().enumerate() {
+        let anchor = ["start", "middle", "end"][place.min(2)];
+        let at = [x(*index), x(*index) + each / 2.0, x(*index) + each][place.min(2)];
+        if drawing == Drawing::Phone && place == 1 {
+            continue;
+        }
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            height - 8.0,
+            escape(&label(*index))
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -165,9 +234,11 @@ fn ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
     (first..=last).take(50).map(|index| index as f64 * step).collect()
 }
 
-fn open(title: &str, width: f64, height: f64, description: &str) -> String {
+fn open(title: &str, drawing: Drawing, height: f64, description: &str) -> String {
     format!(
-        r#"<svg viewBox="0 0 {width:.0} {height:.0}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{}</title><desc>{}</desc>"#,
+        r#"<svg class="{}" viewBox="0 0 {:.0} {height:.0}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{}</title><desc>{}</desc>"#,
+        drawing.class(),
+        drawing.width(),
         escape(title),
         escape(description)
     )
@@ -207,7 +278,8 @@ mod tests {
     #[test]
     fn nothing_gives_no_plot_and_odd_figures_no_crash() {
         assert_eq!(bars("x", &[]), "");
-        assert_eq!(curve("x", [("a", &[]), ("b", &[])], ["", "", ""]), "");
+        assert_eq!(columns("x", [("a", &[]), ("b", &[])], |_| String::new()), "");
+        assert_eq!(columns("x", [("a", &[0]), ("b", &[0])], |_| String::new()), "");
         let row = |low, value, high| Whisker { label: "<b>".into(), value, low, high, shown: "&".into(), clear: false };
         let svg = whiskers("x", &[row(f64::NAN, 0.0, f64::INFINITY), row(0.0, 0.0, 0.0)], |value| value.to_string());
         assert!(svg.contains("&lt;b&gt;") && svg.ends_with("</svg>"));

@@ -2,12 +2,15 @@
 //!
 //! Exit codes (design.md §4) are [`Exit`]; a command returns one, or an error that is printed with its causes.
 
+pub mod apply;
 pub mod check;
 pub mod demo;
 pub mod catcher;
 pub mod import;
+pub mod git;
 pub mod init;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod why;
@@ -120,6 +123,10 @@ pub enum Command {
     Schedule(schedule::Arguments),
     /// Catch mail and SMS on this machine instead of sending them, and show them on a page
     Catcher(catcher::Arguments),
+    /// Make what the files say what engines do
+    Apply(apply::Apply),
+    /// The engine: plans what is due and sends it
+    Run(run::Run),
     /// Bring the database's tables up to date
     Migrate,
 }
@@ -154,6 +161,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Why(arguments) => why::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Catcher(arguments) => catcher::run(&global, arguments).await,
+        Command::Apply(arguments) => apply::run(&global, arguments).await,
+        Command::Run(arguments) => run::run(&global, arguments).await,
         Command::Migrate => {
             global.workspace().store(None).await?;
             eprintln!("The database is up to date");

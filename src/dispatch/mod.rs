@@ -1,1 +1,222 @@
-//! Due messages → providers: claim blocks, mark, render, send, commit, retry.
+//! Hands due messages to their providers, at the pace each provider allows, and writes what became of them.
+//!
+//! What it promises (design.md §6): a message's mark is durable before any byte of its body leaves; a crash before the mark loses nothing, a crash
+//! after it leaves the message uncertain (or due again, where its campaign says `resend`). At most `in_flight` messages of a provider are marked and
+//! unanswered. Nothing here asks the database for one message: blocks are claimed and loaded whole, and one committer writes all marks
+//! and answers that wait in one transaction.
+
+mod block;
+mod committer;
+mod compose;
+mod hand_over;
+mod lanes;
+mod rate;
+mod recover;
+mod retry;
+
+pub use committer::Committer;
+pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, message_of, root};
+pub use lanes::{Lane, Lanes};
+pub use rate::Rate;
+
+use crate::clock::Clock;
+use crate::store::definitions::Loaded;
+use crate::store::{self, Store, micros};
+use crate::types::{NodeId, RunId, Time, VersionId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How far ahead messages are rendered.
+const RENDERED_AHEAD: usize = 256;
+/// Blocks worked on at the same time.
+const BLOCKS_AT_ONCE: usize = 4;
+/// How long a message tried again is ours.
+pub(crate) const AGAIN_LEASE: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
+
+/// What a turn of sending did, and when it is wanted again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Messages handed to a provider, with whatever answer.
+    pub handed_over: u64,
+    pub next: Option<Time>,
+}
+
+/// Until when this process may hand over; a process whose renewal failed for half a lease hands nothing over.
+#[derive(Debug, Clone, Default)]
+pub struct Lease(Arc<AtomicI64>);
+
+impl Lease {
+    /// A lease that never ends, for engines on a clock of their own.
+    pub fn forever() -> Self {
+        Lease(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+    pub fn extend(&self, until: Time) {
+        self.0.store(micros(until), Ordering::SeqCst);
+    }
+    pub fn holds(&self, now: Time) -> bool {
+        micros(now) < self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The sending stage of one process; cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    store: Store,
+    loaded: Loaded,
+    clock: Clock,
+    node: NodeId,
+    lease: Lease,
+    outlets: RwLock<Outlets>,
+    committer: Committer,
+    rendered: Arc<Semaphore>,
+    handed_over: AtomicU64,
+    /// Runs whose channel has no working provider, and until when they are left alone.
+    stalled: Mutex<HashMap<RunId, Time>>,
+    runs: Mutex<HashMap<RunId, Arc<Sending>>>,
+    versions: Mutex<HashMap<VersionId, Arc<Compiled>>>,
+    flying: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What a dispatcher is made of.
+pub struct Parts {
+    pub store: Store,
+    pub loaded: Loaded,
+    pub clock: Clock,
+    pub node: NodeId,
+    pub lease: Lease,
+    pub outlets: Outlets,
+    pub stop: CancellationToken,
+}
+
+/// What makes messages, and what takes them; both come from the workspace's file, and change with it.
+#[derive(Clone)]
+pub struct Outlets {
+    pub composer: Arc<dyn Composer>,
+    pub lanes: Arc<Lanes>,
+}
+
+impl Dispatcher {
+    /// Starts the committer; must be called inside a runtime.
+    pub fn new(parts: Parts) -> Self {
+        let committer = Committer::start(parts.store.clone(), parts.node, parts.clock.clone());
+        Dispatcher {
+            inner: Arc::new(Inner {
+                store: parts.store,
+                loaded: parts.loaded,
+                clock: parts.clock,
+                node: parts.node,
+                lease: parts.lease,
+                outlets: RwLock::new(parts.outlets),
+                committer,
+                rendered: Arc::new(Semaphore::new(RENDERED_AHEAD)),
+                handed_over: AtomicU64::new(0),
+                stalled: Mutex::default(),
+                runs: Mutex::default(),
+                versions: Mutex::default(),
+                flying: TaskTracker::new(),
+                stop: parts.stop,
+            }),
+        }
+    }
+
+    /// Another workspace file was applied. What flies, lands where it started for.
+    pub fn change_outlets(&self, outlets: Outlets) {
+        *self.inner.outlets.write().unwrap_or_else(std::sync::PoisonError::into_inner) = outlets;
+        self.inner.stalled().clear();
+    }
+
+    /// Settles what dead processes left: their blocks are free again, their unanswered messages uncertain or due again.
+    pub async fn recover(&self) -> Result<usize, store::Error> {
+        recover::recover(&self.inner).await
+    }
+
+    /// Hands over everything that is due and waits for the answers. On a virtual clock it takes one block after another.
+    pub async fn turn(&self) -> Result<Turn, store::Error> {
+        let inner = &self.inner;
+        let before = inner.handed_over.load(Ordering::SeqCst);
+        let blocks = TaskTracker::new();
+        let at_once = if inner.clock.is_virtual() { 1 } else { BLOCKS_AT_ONCE };
+        while !inner.stop.is_cancelled() {
+            let now = inner.clock.now();
+            if blocks.len() >= at_once || !inner.lease.holds(now) {
+                wait_for_one(&blocks, at_once).await;
+                continue;
+            }
+            let claims = block::claim(inner, now).await?;
+            if claims.is_empty() {
+                if blocks.is_empty() && inner.flying.is_empty() {
+                    break;
+                }
+                if inner.clock.is_virtual() {
+                    blocks.close();
+                    blocks.wait().await;
+                    blocks.reopen();
+                    inner.flying.close();
+                    inner.flying.wait().await;
+                    inner.flying.reopen();
+                    inner.committer.flush().await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                continue;
+            }
+            for claim in claims {
+                blocks.spawn(block::work(inner.clone(), claim));
+            }
+        }
+        blocks.close();
+        blocks.wait().await;
+        inner.flying.close();
+        inner.flying.wait().await;
+        inner.flying.reopen();
+        inner.committer.flush().await;
+        let now = inner.clock.now();
+        inner.store.finish_runs(now).await?;
+        let next = inner.store.next_due().await?.map(store::from_micros);
+        let stalled_until = inner.stalled().values().copied().min();
+        // What is due already and was not taken is stalled, or held by others.
+        let next = match next {
+            Some(next) if next <= now => Some(stalled_until.unwrap_or(now + chrono::TimeDelta::seconds(1))),
+            next => next,
+        };
+        Ok(Turn { handed_over: inner.handed_over.load(Ordering::SeqCst) - before, next })
+    }
+
+    /// Waits until everything decided so far is written.
+    pub async fn flush(&self) {
+        self.inner.committer.flush().await;
+    }
+}
+
+impl Inner {
+    fn outlets(&self) -> Outlets {
+        self.outlets.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+    fn stalled(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Time>> {
+        self.stalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Arc<Sending>>> {
+        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<VersionId, Arc<Compiled>>> {
+        self.versions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+async fn wait_for_one(blocks: &TaskTracker, at_once: usize) {
+    // Tasks of a block end often; looking again is cheaper than a channel for it.
+    while blocks.len() >= at_once {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::task::yield_now().await;
+}

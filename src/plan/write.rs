@@ -21,6 +21,9 @@ pub struct Preview {
     pub arms: Vec<Arm>,
 }
 
+/// The reserved name of the segment without a rule (files.md §1).
+const EVERYONE: &str = "everyone";
+
 /// The conditions of an audience, compiled for the database.
 pub struct Conditions {
     /// Segment and where.
@@ -51,7 +54,8 @@ pub fn conditions(definitions: &Definitions, campaign: &Campaign, samples: &Samp
         seed: &workspace.seed,
         samples,
     };
-    let mut all: Vec<Condition> = campaign.audience.segment.iter().map(|key| Condition::Segment(key.clone())).collect();
+    let mut all: Vec<Condition> =
+        campaign.audience.segment.iter().filter(|key| *key != EVERYONE).map(|key| Condition::Segment(key.clone())).collect();
     all.extend(campaign.audience.condition.clone());
     let mut audience = Sql::new(dialect);
     compile(&Condition::All(all), &moment, dialect, &mut audience);

@@ -27,8 +27,10 @@ pub struct Applied {
     pub topic: Option<String>,
     pub category: Option<String>,
     pub tags: Vec<String>,
-    /// Every path it is made of.
+    /// Every path it is made of: when one changes, there is a new version.
     pub reaches: BTreeSet<String>,
+    /// Those, and every path that reading it again asks for.
+    pub needs: BTreeSet<String>,
     /// In the order of their numbers, from 1: target, and whether a part of it is personal.
     pub links: Vec<(String, bool)>,
     pub measures: Vec<MeasureRow>,
@@ -144,7 +146,7 @@ impl Store {
             let insert = format!(
                 "INSERT INTO definitions (kind, key, version, hash, manifest, state, git_commit, applied_by, applied_at)
                  VALUES ($1, $2, $3, $4, {manifest_cast}, 'active', $6, $7, $8) RETURNING id");
-            let newest = "SELECT id, version, hash, state FROM definitions WHERE kind = $1 AND key = $2 ORDER BY version DESC LIMIT 1";
+            let newest = "SELECT id, CAST(version AS BIGINT), hash, state FROM definitions WHERE kind = $1 AND key = $2 ORDER BY version DESC LIMIT 1";
             // The workspace itself.
             let workspace_hash = manifest_hash(&all);
             let last: Option<(i64, i64, String, String)> = sqlx::query_as(newest).bind(WORKSPACE).bind("")
@@ -158,8 +160,8 @@ impl Store {
                     .execute(&mut *transaction).await.doing("store a version")?;
             }
             for campaign in &apply.campaigns {
-                let manifest = manifest(&apply.files, &campaign.reaches);
-                let hash = manifest_hash(&manifest);
+                let hash = manifest_hash(&manifest(&apply.files, &campaign.reaches));
+                let manifest = manifest(&apply.files, &campaign.needs);
                 let last: Option<(i64, i64, String, String)> = sqlx::query_as(newest).bind(CAMPAIGN).bind(&campaign.key)
                     .fetch_optional(&mut *transaction).await.doing("read the last version")?;
                 if let Some((_, version, last_hash, state)) = &last
@@ -200,7 +202,7 @@ impl Store {
                 let change = if was_active { ChangeKind::Changed } else { ChangeKind::Added };
                 changes.push(Change { key: campaign.key.clone(), change, version });
             }
-            let active: Vec<(String, i64)> = sqlx::query_as("SELECT key, version FROM definitions WHERE kind = $1 AND state = 'active' ORDER BY key")
+            let active: Vec<(String, i64)> = sqlx::query_as("SELECT key, CAST(version AS BIGINT) FROM definitions WHERE kind = $1 AND state = 'active' ORDER BY key")
                 .bind(CAMPAIGN).fetch_all(&mut *transaction).await.doing("read applied versions")?;
             for (key, version) in active {
                 if apply.campaigns.iter().any(|campaign| campaign.key == key) {
@@ -234,10 +236,18 @@ impl Store {
         Ok(self.versions("kind = 'workspace' AND state = 'active'").await?.pop())
     }
 
+    /// The number of the applied workspace's version, to see whether it has changed.
+    pub async fn applied_workspace_id(&self) -> Result<Option<VersionId>, Error> {
+        let sql = "SELECT id FROM definitions WHERE kind = 'workspace' AND state = 'active' ORDER BY id DESC LIMIT 1";
+        let row: Option<(i64,)> =
+            on_pool!(self, pool => sqlx::query_as(sql).fetch_optional(pool).await).doing("read the applied workspace")?;
+        Ok(row.map(|(id,)| VersionId(id)))
+    }
+
     async fn versions(&self, condition: &'static str) -> Result<Vec<Version>, Error> {
         let manifest = self.pick("manifest", "manifest::text");
         let sql = format!(
-            "SELECT id, key, version, hash, {manifest}, state, git_commit, applied_by, applied_at FROM definitions WHERE {condition} ORDER BY key, version"
+            "SELECT id, key, CAST(version AS BIGINT), hash, {manifest}, state, git_commit, applied_by, applied_at FROM definitions WHERE {condition} ORDER BY key, version"
         );
         let rows: Vec<VersionRow> =
             on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await).doing("read applied versions")?;
@@ -247,8 +257,9 @@ impl Store {
     /// One version by its number.
     pub async fn version(&self, id: VersionId) -> Result<Option<Version>, Error> {
         let manifest = self.pick("manifest", "manifest::text");
-        let sql =
-            format!("SELECT id, key, version, hash, {manifest}, state, git_commit, applied_by, applied_at FROM definitions WHERE id = $1");
+        let sql = format!(
+            "SELECT id, key, CAST(version AS BIGINT), hash, {manifest}, state, git_commit, applied_by, applied_at FROM definitions WHERE id = $1"
+        );
         let row: Option<VersionRow> =
             on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id.0).fetch_optional(pool).await)
                 .doing("read an applied version")?;

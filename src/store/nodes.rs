@@ -54,6 +54,14 @@ impl Store {
         Ok(done == 1)
     }
 
+    /// Number and boot name of the processes of a machine.
+    pub async fn nodes_named(&self, name: &str) -> Result<Vec<(NodeId, String)>, Error> {
+        let rows: Vec<(i64, String)> =
+            on_pool!(self, pool => sqlx::query_as("SELECT id, boot_id FROM nodes WHERE name = $1").bind(name).fetch_all(pool).await)
+                .doing("look for dead processes")?;
+        Ok(rows.into_iter().map(|(id, boot)| (NodeId(id), boot)).collect())
+    }
+
     pub async fn remove_node(&self, node: NodeId) -> Result<(), Error> {
         on_writer!(self, pool => sqlx::query("DELETE FROM nodes WHERE id = $1").bind(node.0).execute(pool).await.map(|_| ()))
             .doing("leave the list of processes")

@@ -127,7 +127,7 @@ impl Store {
                 let first = end - count;
                 for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
                     let mut text = String::with_capacity(chunk.len() * 40 + 400);
-                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?1, column2, column3, column4, column5, column6, column7, column8, ?2, column9, ?3 FROM (VALUES ");
+                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, ?, column9, ? FROM (VALUES ");
                     for index in 0..chunk.len() {
                         text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?)" });
                     }

@@ -36,7 +36,7 @@ pub const HELD_OUT: i16 = 0;
 pub const NOT_DRAWN: i16 = -1;
 
 const RUN: &str =
-    "SELECT r.id, r.campaign_id, c.key, r.number, r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at
+    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at
                    FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
 type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>);
 

@@ -13,3 +13,5 @@ mod serve;
 mod render;
 mod select;
 mod tls;
+mod plan;
+mod world;

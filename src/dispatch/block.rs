@@ -1,0 +1,228 @@
+//! One claim: a block, or messages whose time to be tried again has come. Loads it, asks again what may have changed, composes, and lets each
+//! message fly.
+
+use super::compose::{Compiled, Sending, Unsendable, message_of};
+use super::hand_over::{Flight, fly};
+use super::{AGAIN_LEASE, Inner};
+use crate::campaigns::Campaign;
+use crate::plan::{campaign_of, conditions};
+use crate::policy::{Facts, Rules, decide};
+use crate::store::blocks::{Again, Block, Due, Which};
+use crate::store::ledger::{Claim, Left};
+use crate::store::{self, from_micros, micros};
+use crate::types::{Channel, MessageState, Refusal, RunId, Time};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What was claimed.
+pub(super) struct Claimed {
+    run: RunId,
+    which: Which,
+    claim: Claim,
+}
+
+/// Blocks first; when there are none, messages to try again.
+pub(super) async fn claim(inner: &Inner, now: Time) -> Result<Vec<Claimed>, store::Error> {
+    let stalled: Vec<RunId> = {
+        let mut stalled = inner.stalled();
+        stalled.retain(|_, until| *until > now);
+        stalled.keys().copied().collect()
+    };
+    let blocks = inner.store.claim_blocks(inner.node, now, 1, &stalled).await?;
+    if !blocks.is_empty() {
+        let claimed =
+            |block: Block| Claimed { run: block.run, which: Which::Block(block), claim: Claim { block: block.id, fence: block.fence } };
+        return Ok(blocks.into_iter().map(claimed).collect());
+    }
+    let lease = now + AGAIN_LEASE;
+    let again = inner.store.claim_again(now, lease, 256).await?;
+    let claim = Claim { block: 0, fence: micros(lease) };
+    Ok(again.into_iter().map(|(run, ids)| Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim }).collect())
+}
+
+/// Counts the messages of a claim that are not decided yet; when the last one is, the block is finished, or given back.
+pub(super) struct Open {
+    inner: Arc<Inner>,
+    pub claim: Claim,
+    waiting: AtomicUsize,
+    /// Something stays planned: the block is claimed again later.
+    stays: AtomicBool,
+    /// Not before.
+    due: Mutex<Time>,
+}
+
+impl Open {
+    /// A message was not decided after all, and stays in its block until `due`.
+    pub fn stays(&self, due: Time) {
+        self.stays.store(true, Ordering::SeqCst);
+        let mut at = self.due.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *at = due.max(*at);
+    }
+
+    pub fn one_done(&self) {
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 && self.claim.block > 0 {
+            if self.stays.load(Ordering::SeqCst) {
+                let due = *self.due.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                self.inner.committer.released(self.claim, due);
+            } else {
+                self.inner.committer.finished(self.claim);
+            }
+        }
+    }
+}
+
+/// Works through a claim. An error is logged and gives the block back.
+pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
+    let now = inner.clock.now();
+    let open = Arc::new(Open {
+        inner: inner.clone(),
+        claim: claimed.claim,
+        // One for this function itself, so that the block is not finished before it is read.
+        waiting: AtomicUsize::new(1),
+        stays: AtomicBool::new(false),
+        due: Mutex::new(now),
+    });
+    if let Err(error) = through(&inner, &claimed, &open, now).await {
+        tracing::error!(run = claimed.run.0, error = &error as &dyn std::error::Error, "cannot work on a block");
+        let later = now + chrono::TimeDelta::minutes(1);
+        inner.stalled().insert(claimed.run, later);
+        open.stays(later);
+    }
+    open.one_done();
+}
+
+async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: Time) -> Result<(), crate::plan::Error> {
+    let sending = inner.sending(claimed.run).await?;
+    let definitions = &sending.compiled.definitions;
+    let campaign = campaign_of(definitions, &sending.run.key)?;
+    let again = again(inner, &sending, campaign, now);
+    let dues = inner.store.load_due(&claimed.which, &again).await?;
+    open.waiting.fetch_add(dues.len(), Ordering::SeqCst);
+    let mut rules: HashMap<Channel, Rules> = HashMap::new();
+    for due in dues {
+        let rules = rules.entry(due.channel).or_insert_with(|| Rules::new(&definitions.workspace.policy, campaign, due.channel));
+        let now = inner.clock.now();
+        if let Some((state, reason, detail)) = forbidden(&due, rules, now) {
+            leave(inner, open, due.id, state, reason.map(Refusal::code), detail);
+            continue;
+        }
+        if inner.stop.is_cancelled() {
+            open.stays(now);
+            open.one_done();
+            continue;
+        }
+        prepare(inner, open, &sending, campaign, due, now).await;
+    }
+    Ok(())
+}
+
+/// Composes a message and lets it fly.
+async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, campaign: &Campaign, due: Due, now: Time) {
+    let draw = super::hand_over::draw(due.id);
+    let country = if due.channel == Channel::Sms {
+        due.address.as_deref().and_then(crate::plan::country_of_phone)
+    } else {
+        due.person.country.clone()
+    };
+    let Some(lane) = inner.outlets().lanes.choose(due.channel, country.as_deref(), due.id, now) else {
+        // Nobody can take it now: the block waits, and so does its run.
+        let later = now + chrono::TimeDelta::minutes(1);
+        inner.stalled().insert(sending.run.id, later);
+        stay(inner, open, &due, later);
+        return;
+    };
+    let Ok(rendered) = inner.rendered.clone().acquire_owned().await else { return open.one_done() };
+    let date = due.first_try_at.map_or(now, from_micros);
+    match inner.outlets().composer.compose(sending, &due, date) {
+        Ok(composed) => {
+            let if_uncertain = message_of(campaign, due.arm, due.channel).if_uncertain;
+            let flight = Flight { due, composed, claim: open.claim, lane, if_uncertain, began: date, draw, open: open.clone() };
+            inner.flying.spawn(fly(inner.clone(), flight, rendered));
+        }
+        Err(Unsendable::Refused(refusal, detail)) => leave(inner, open, due.id, MessageState::Refused, Some(refusal.code()), Some(detail)),
+        Err(Unsendable::Failed(failure, detail)) => leave(inner, open, due.id, MessageState::Failed, Some(failure.code()), Some(detail)),
+    }
+    tokio::task::yield_now().await;
+}
+
+/// What forbids a hand-over now, in the order of design.md §7.
+fn forbidden(due: &Due, rules: &Rules, now: Time) -> Option<(MessageState, Option<Refusal>, Option<String>)> {
+    let refused = |refusal: Refusal| Some((MessageState::Refused, Some(refusal), None));
+    if due.erased {
+        return refused(Refusal::Erased);
+    }
+    if due.expires_at.is_some_and(|at| at <= micros(now)) {
+        return Some((MessageState::Expired, None, None));
+    }
+    let facts = Facts {
+        // An address that the customer has no longer is none.
+        address: due.address.as_deref().filter(|_| due.key.is_some()),
+        suppression: due.suppression,
+        consent: due.consent,
+        consent_to_all: due.consent_to_all,
+        country: due.person.country.as_deref(),
+        ..Facts::default()
+    };
+    if let Err(refusal) = decide(&facts, rules, now) {
+        return refused(refusal);
+    }
+    if due.excluded {
+        return refused(Refusal::Excluded);
+    }
+    if due.left { refused(Refusal::LeftAudience) } else { None }
+}
+
+fn leave(inner: &Inner, open: &Open, message: i64, state: MessageState, reason: Option<i16>, detail: Option<String>) {
+    inner.committer.left(Left { message, claim: open.claim, state, reason, detail, next_at: None });
+    open.one_done();
+}
+
+/// The message waits: in its block, or, when it is tried again, by itself.
+pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time) {
+    if open.claim.block > 0 {
+        open.stays(later);
+    } else {
+        let detail = Some("no provider can take it now".to_string());
+        inner.committer.left(Left {
+            message: due.id,
+            claim: open.claim,
+            state: MessageState::Retry,
+            reason: None,
+            detail,
+            next_at: Some(later),
+        });
+    }
+    open.one_done();
+}
+
+fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Again {
+    let definitions = &sending.compiled.definitions;
+    if campaign.audience.except.is_empty() && !campaign.audience.recheck {
+        return Again { except: None, audience: None, topic: campaign.topic.clone() };
+    }
+    let conditions = conditions(definitions, campaign, now, inner.store.dialect());
+    Again { except: conditions.except, audience: campaign.audience.recheck.then_some(conditions.audience), topic: campaign.topic.clone() }
+}
+
+impl Inner {
+    /// The run with its compiled version, read once and kept.
+    async fn sending(&self, run: RunId) -> Result<Arc<Sending>, crate::plan::Error> {
+        if let Some(found) = self.runs().get(&run) {
+            return Ok(found.clone());
+        }
+        let row = self
+            .store
+            .run(run)
+            .await?
+            .ok_or_else(|| store::Error::Unexpected { doing: "read a run", what: format!("run {run} is gone") })?;
+        let definitions = self.loaded.definitions(row.version).await?;
+        let compiled = self.versions().get(&row.version).cloned();
+        let compiled = compiled.unwrap_or_else(|| Arc::new(Compiled::new(definitions, &row.key, row.version)));
+        self.versions().insert(row.version, compiled.clone());
+        let arms: BTreeMap<i16, String> = self.store.arms(run).await?.into_iter().map(|arm| (arm.arm, arm.name)).collect();
+        let sending = Arc::new(Sending { run: row, compiled, arms });
+        self.runs().insert(run, sending.clone());
+        Ok(sending)
+    }
+}

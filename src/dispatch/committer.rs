@@ -1,0 +1,142 @@
+//! The one task that writes marks and answers: all that wait go into one transaction, and when the commit returns it starts again. It never
+//! waits for a batch to fill, so a lone message is as fast as the disk, and a crowd shares one fsync.
+
+use crate::clock::Clock;
+use crate::store::Store;
+use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Suppress};
+use crate::types::{NodeId, Time};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// At most so many rows in one transaction, which keeps it far below 50 ms.
+const MOST: usize = 1000;
+
+enum Work {
+    Mark(Mark, oneshot::Sender<bool>),
+    Answer(Box<Answer>),
+    Suppress(Suppress),
+    SoftBounce(Vec<u8>),
+    Left(Left),
+    Finished(Claim),
+    Released(Claim, Time),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Hands rows to the committer; cheap to clone.
+#[derive(Clone)]
+pub struct Committer {
+    work: mpsc::UnboundedSender<Work>,
+}
+
+impl Committer {
+    /// Starts the task. It ends when the last handle is gone and all is written.
+    pub fn start(store: Store, node: NodeId, clock: Clock) -> Self {
+        let (work, received) = mpsc::unbounded_channel();
+        tokio::spawn(run(store, node, clock, received));
+        Committer { work }
+    }
+
+    /// Writes the mark; `true` once it is durable, `false` when it was not granted.
+    pub async fn mark(&self, mark: Mark) -> bool {
+        let (done, answer) = oneshot::channel();
+        let _ = self.work.send(Work::Mark(mark, done));
+        answer.await.unwrap_or(false)
+    }
+    pub fn answer(&self, answer: Answer) {
+        let _ = self.work.send(Work::Answer(Box::new(answer)));
+    }
+    pub fn suppress(&self, suppress: Suppress) {
+        let _ = self.work.send(Work::Suppress(suppress));
+    }
+    pub fn soft_bounce(&self, key: Vec<u8>) {
+        let _ = self.work.send(Work::SoftBounce(key));
+    }
+    pub fn left(&self, left: Left) {
+        let _ = self.work.send(Work::Left(left));
+    }
+    pub fn finished(&self, claim: Claim) {
+        let _ = self.work.send(Work::Finished(claim));
+    }
+    pub fn released(&self, claim: Claim, due: Time) {
+        let _ = self.work.send(Work::Released(claim, due));
+    }
+    /// Returns when all that was given before is written.
+    pub async fn flush(&self) {
+        let (done, answer) = oneshot::channel();
+        let _ = self.work.send(Work::Flush(done));
+        let _ = answer.await;
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    marks: HashMap<i64, oneshot::Sender<bool>>,
+    flushes: Vec<oneshot::Sender<()>>,
+    rows: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, work: Work) {
+        self.rows += 1;
+        match work {
+            Work::Mark(mark, done) => {
+                self.marks.insert(mark.message, done);
+                self.batch.marks.push(mark);
+            }
+            Work::Answer(answer) => self.batch.answers.push(*answer),
+            Work::Suppress(suppress) => self.batch.suppress.push(suppress),
+            Work::SoftBounce(key) => self.batch.soft_bounces.push(key),
+            Work::Left(left) => self.batch.left.push(left),
+            Work::Finished(claim) => self.batch.finished.push(claim),
+            Work::Released(claim, due) => self.batch.released.push((claim, due)),
+            Work::Flush(done) => self.flushes.push(done),
+        }
+    }
+}
+
+async fn run(store: Store, node: NodeId, clock: Clock, mut received: mpsc::UnboundedReceiver<Work>) {
+    let mut waiting = Waiting::default();
+    while let Some(work) = received.recv().await {
+        waiting.add(work);
+        while waiting.rows < MOST
+            && let Ok(work) = received.try_recv()
+        {
+            waiting.add(work);
+        }
+        commit(&store, node, &clock, &mut waiting).await;
+    }
+}
+
+/// Writes what waits. While the database is away marks are refused (nothing leaves), and answers are kept until they can be written.
+async fn commit(store: &Store, node: NodeId, clock: &Clock, waiting: &mut Waiting) {
+    let mut tries = 0;
+    loop {
+        if waiting.batch.is_empty() {
+            break;
+        }
+        match store.commit_batch(node, clock.now(), &waiting.batch).await {
+            Ok(granted) => {
+                for message in granted {
+                    if let Some(done) = waiting.marks.remove(&message) {
+                        let _ = done.send(true);
+                    }
+                }
+                break;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot write to the ledger");
+                // Dropping the senders refuses the marks.
+                waiting.marks.clear();
+                waiting.batch.marks.clear();
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(100 * tries.min(50))).await;
+            }
+        }
+    }
+    let done = std::mem::take(waiting);
+    for flush in done.flushes {
+        let _ = flush.send(());
+    }
+}

@@ -1,0 +1,378 @@
+//! One due message of one customer → what leaves: the template filled, marked up, and built into a MIME message or an SMS.
+//!
+//! Pure for a given message: the same customer, version and date give the same bytes, so a second attempt is the same message.
+
+use crate::campaigns::{Campaign, Content, Definitions, Message, MessageBody, Workspace};
+use crate::plan::{campaign_of, country_of_phone, message_for, messages};
+use crate::providers::email::dkim::Signer;
+use crate::providers::email::mime::{self, Letter, ListUnsubscribe, Mailbox};
+use crate::providers::{Body, Outgoing};
+use crate::store::blocks::{Due, Person};
+use crate::store::from_micros;
+use crate::store::runs::Run;
+use crate::templates::{self, Links, MessageTemplate, Reader, Source};
+use crate::tracking::{Form, Kind, MarkUp, Tokens, Utm, mark_up};
+use crate::types::{Channel, Class, Failure, MessageId, Refusal, Time, VersionId};
+use aws_lc_rs::hmac;
+use chrono_tz::Tz;
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A snapshot larger than this is not kept.
+const LARGEST_SNAPSHOT: usize = 1024;
+
+/// Why a message cannot leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsendable {
+    Refused(Refusal, String),
+    Failed(Failure, String),
+}
+
+/// What leaves, and what is kept of it.
+#[derive(Debug, Clone)]
+pub struct Composed {
+    pub outgoing: Outgoing,
+    /// Compressed variables that the template read.
+    pub snapshot: Option<Vec<u8>>,
+    pub language: String,
+}
+
+/// What all messages of a run share.
+pub struct Sending {
+    pub run: Run,
+    pub compiled: Arc<Compiled>,
+    /// Arm → name.
+    pub arms: BTreeMap<i16, String>,
+}
+
+/// Makes messages; a trait so that tests may look at what is handed over without a template.
+pub trait Composer: Send + Sync {
+    /// `date` stays the same over all attempts.
+    fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable>;
+}
+
+/// The templates of one version, compiled for every language of the workspace.
+pub struct Compiled {
+    pub definitions: Arc<Definitions>,
+    pub key: String,
+    pub version: VersionId,
+    /// By the message's place in `plan::messages` and language.
+    templates: HashMap<(usize, String), Result<MessageTemplate, String>>,
+    contents: HashMap<(usize, String), Value>,
+    pub links: Links,
+    targets: Vec<String>,
+}
+
+impl Compiled {
+    /// Compiles in the one order that gives links their numbers: messages as `plan::messages` lists them, each in the workspace's languages.
+    pub fn new(definitions: Arc<Definitions>, key: &str, version: VersionId) -> Self {
+        let (mut templates, mut contents, mut links) = (HashMap::new(), HashMap::new(), Links::new());
+        if let Some(campaign) = definitions.campaigns.get(key) {
+            for (index, message) in messages(campaign).into_iter().enumerate() {
+                for language in &definitions.workspace.languages {
+                    let chain = definitions.workspace.language_chain(Some(language));
+                    let source = Source {
+                        channel: message.channel,
+                        body: match &message.body {
+                            MessageBody::Template(name) => templates::Body::Template(name),
+                            MessageBody::Text(words) => templates::Body::Text(words),
+                        },
+                        subject: &message.subject,
+                        preheader: &message.preheader,
+                    };
+                    let track = templates::Track { opens: message.track.opens, clicks: message.track.clicks };
+                    let compiled = MessageTemplate::compile(&definitions.templates, &source, &chain, track, &mut links)
+                        .map_err(|faults| faults.first().map_or_else(String::new, |fault| fault.problem.title.clone()));
+                    templates.insert((index, language.clone()), compiled);
+                    let content: Map<String, Value> =
+                        message.content.iter().map(|(name, content)| (name.clone(), value_of(content, &chain))).collect();
+                    contents.insert((index, language.clone()), Value::Object(content));
+                }
+            }
+        }
+        let targets = links.iter().map(|link| link.target.clone()).collect();
+        Compiled { definitions, key: key.to_string(), version, templates, contents, links, targets }
+    }
+
+    pub fn campaign(&self) -> Option<&Campaign> {
+        campaign_of(&self.definitions, &self.key).ok()
+    }
+}
+
+fn value_of(content: &Content, chain: &[String]) -> Value {
+    match content {
+        Content::Value(value) => value.clone(),
+        Content::Words(words) => Value::String(words.pick(chain).to_string()),
+        Content::List(items) => Value::Array(items.iter().map(|item| value_of(item, chain)).collect()),
+        Content::Map(entries) => Value::Object(entries.iter().map(|(key, item)| (key.clone(), value_of(item, chain))).collect()),
+    }
+}
+
+/// The message of an arm that goes out on this channel.
+pub fn message_of(campaign: &Campaign, arm: i16, channel: Channel) -> &Message {
+    let first = message_for(campaign, arm);
+    std::iter::successors(Some(first), |message| message.otherwise.as_deref()).find(|message| message.channel == channel).unwrap_or(first)
+}
+
+/// Who we are towards receivers: keys for tokens, Message-IDs and signatures.
+pub struct Identity {
+    pub tokens: Tokens,
+    key: hmac::Key,
+    signers: BTreeMap<String, Signer>,
+}
+
+impl Identity {
+    /// `secret` keys Message-IDs and boundaries; `signers` go by sending domain.
+    pub fn new(tokens: Tokens, secret: &str, signers: BTreeMap<String, Signer>) -> Self {
+        Identity { tokens, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signers }
+    }
+
+    /// 32 letters and digits that only we can say of this message.
+    fn mark(&self, purpose: &str, message: i64) -> String {
+        let tag = hmac::sign(&self.key, format!("{purpose}\0{message}").as_bytes());
+        hex::encode(tag.as_ref().get(..16).unwrap_or_default())
+    }
+}
+
+/// A message as its reader sees it, marked up, and what it was filled with.
+#[derive(Debug, Clone)]
+pub struct Filled {
+    pub subject: String,
+    pub preheader: String,
+    pub html: Option<String>,
+    pub text: String,
+    pub language: String,
+    /// The message of the campaign's file.
+    place: usize,
+    attributes: Map<String, Value>,
+    urls: Urls,
+}
+
+impl Composer for Identity {
+    fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable> {
+        let filled = self.fill(sending, due, date)?;
+        let workspace = &sending.compiled.definitions.workspace;
+        let broken = |why: &str| Unsendable::Failed(Failure::Render, why.to_string());
+        let campaign = sending.compiled.campaign().ok_or_else(|| broken("the version does not hold the campaign"))?;
+        let message = message_of(campaign, due.arm, due.channel);
+        let body = match due.channel {
+            Channel::Email => self.email(sending, campaign, message, due, &filled, date)?,
+            Channel::Sms => sms(workspace, message, filled.text.clone(), due.address.clone().unwrap_or_default())?,
+            other => return Err(broken(&format!("nothing sends {other} yet"))),
+        };
+        let snapshot = match sending.compiled.templates.get(&(filled.place, filled.language.clone())) {
+            Some(Ok(template)) => snapshot(template, &filled.attributes),
+            _ => None,
+        };
+        Ok(Composed {
+            outgoing: Outgoing { message: MessageId(due.id), body, key: self.mark("key", due.id) },
+            snapshot,
+            language: filled.language,
+        })
+    }
+}
+
+impl Identity {
+    /// Fills the template and marks it up; message 0 is nobody's, and nothing of it is counted.
+    pub fn fill(&self, sending: &Sending, due: &Due, date: Time) -> Result<Filled, Unsendable> {
+        let compiled = &sending.compiled;
+        let workspace = &compiled.definitions.workspace;
+        let broken = |why: &str| Unsendable::Failed(Failure::Render, why.to_string());
+        let campaign = compiled.campaign().ok_or_else(|| broken("the version does not hold the campaign"))?;
+        let message = message_of(campaign, due.arm, due.channel);
+        let place = messages(campaign).iter().position(|known| std::ptr::eq(*known, message)).unwrap_or(0);
+        let chain = workspace.language_chain(due.person.language.as_deref());
+        let language = chain.iter().find(|language| workspace.languages.contains(language)).cloned().unwrap_or_default();
+        let template = match compiled.templates.get(&(place, language.clone())) {
+            Some(Ok(template)) => template,
+            Some(Err(why)) => return Err(broken(why)),
+            None => return Err(broken("the template is missing")),
+        };
+        let zone = due.person.zone.as_deref().and_then(|zone| zone.parse::<Tz>().ok()).unwrap_or(campaign.schedule.zone);
+        let urls = Urls::new(&self.tokens, &workspace.public_url, MessageId(due.id));
+        let attributes = root(&due.person)?;
+        let mut data = attributes.clone();
+        data.insert("content".into(), compiled.contents.get(&(place, language.clone())).cloned().unwrap_or_default());
+        add_context(&mut data, sending, campaign, message, due, &urls);
+        let reader = Reader { language: &language, zone, currency: &workspace.currency, now: date, rows: None };
+        let rendered = template.render(&Value::Object(data), &reader).map_err(|error| match (error.refusal(), error.failure()) {
+            (Some(refusal), _) => Unsendable::Refused(refusal, error.to_string()),
+            (None, failure) => Unsendable::Failed(failure.unwrap_or(Failure::Render), error.to_string()),
+        })?;
+        let with = MarkUp {
+            tokens: &self.tokens,
+            public_url: &workspace.public_url,
+            message: MessageId(due.id),
+            version: compiled.version,
+            channel: due.channel,
+            targets: &compiled.targets,
+            clicks: message.track.clicks,
+            opens: message.track.opens,
+            utm: message.track.utm.then_some(Utm { source: &workspace.key, medium: due.channel.word(), campaign: &campaign.key }),
+        };
+        let text = mark_up(&rendered.text, Form::Text, &with);
+        let html = rendered.html.as_deref().map(|html| mark_up(html, Form::Html, &with));
+        Ok(Filled { subject: rendered.subject, preheader: rendered.preheader, html, text, language, place, attributes, urls })
+    }
+}
+
+impl Identity {
+    fn email(
+        &self,
+        sending: &Sending,
+        campaign: &Campaign,
+        message: &Message,
+        due: &Due,
+        filled: &Filled,
+        date: Time,
+    ) -> Result<Body, Unsendable> {
+        let workspace = &sending.compiled.definitions.workspace;
+        let chain = workspace.language_chain(Some(&filled.language));
+        let to = due.address.clone().unwrap_or_default();
+        let failed = |failure, why: String| Unsendable::Failed(failure, why);
+        let identity = workspace
+            .identities
+            .get(&message.from)
+            .and_then(|identity| identity.email.as_ref())
+            .ok_or_else(|| failed(Failure::Policy, format!("the identity `{}` has no email address", message.from)))?;
+        let domain = identity.address.rsplit('@').next().unwrap_or_default();
+        let message_id = format!("{}@{domain}", self.mark("message-id", due.id));
+        let topic = campaign.topic.as_deref().and_then(|key| Some((key, workspace.topics.get(key)?)));
+        let list_id = topic.map(|(key, topic)| (topic.title.pick(&chain).to_string(), format!("{key}.{domain}")));
+        let feedback_id =
+            format!("{}-{}:{}:email:{}", campaign.key, sending.run.number, campaign.topic.as_deref().unwrap_or("none"), workspace.key);
+        let listed = campaign.class != Class::Transactional;
+        let letter = Letter {
+            class: campaign.class,
+            from: Mailbox { name: identity.name.pick(&chain), address: &identity.address },
+            to: Mailbox { name: "", address: &to },
+            reply_to: message.reply_to.as_deref().or(identity.reply_to.as_deref()),
+            subject: &filled.subject,
+            text: &filled.text,
+            html: filled.html.as_deref(),
+            date,
+            message_id: &message_id,
+            boundary: &self.mark("boundary", due.id),
+            list_unsubscribe: listed.then_some(ListUnsubscribe { https: &filled.urls.unsubscribe, mailto: None }),
+            list_id: list_id.as_ref().filter(|_| listed).map(|(name, id)| (name.as_str(), id.as_str())),
+            feedback_id: listed.then_some(feedback_id.as_str()),
+            auto_submitted: campaign.class == Class::Transactional,
+            headers: &[],
+        };
+        let mut mime = mime::build(&letter).map_err(|error| failed(Failure::UnsafeValue, error.to_string()))?;
+        if let Some(signer) = self.signers.get(domain) {
+            signer.sign(&mut mime, date).map_err(|error| failed(Failure::Policy, error.to_string()))?;
+        }
+        let from = workspace
+            .domains
+            .get(domain)
+            .and_then(|domain| domain.bounces.clone())
+            .map_or_else(|| identity.address.clone(), |bounces| if bounces.contains('@') { bounces } else { format!("bounces@{bounces}") });
+        Ok(Body::Email { from, to, mime })
+    }
+}
+
+fn sms(workspace: &Workspace, message: &Message, text: String, to: String) -> Result<Body, Unsendable> {
+    let senders = workspace.identities.get(&message.from).and_then(|identity| identity.sms.as_ref());
+    let country = country_of_phone(&to);
+    let sender = senders.and_then(|senders| country.and_then(|country| senders.get(&country)).or_else(|| senders.get("other")));
+    let Some(sender) = sender else {
+        return Err(Unsendable::Refused(
+            Refusal::UnsupportedAddress,
+            format!("the identity `{}` has no sender for this number", message.from),
+        ));
+    };
+    let parts = u16::try_from(templates::sms::parts(&text).parts).unwrap_or(u16::MAX);
+    Ok(Body::Sms { sender: sender.clone(), to, text, parts })
+}
+
+/// Addresses that lead back to us.
+#[derive(Debug, Clone)]
+struct Urls {
+    unsubscribe: String,
+    preferences: String,
+    view: String,
+    confirm: String,
+}
+
+impl Urls {
+    fn new(tokens: &Tokens, public_url: &str, message: MessageId) -> Self {
+        let url = |path: &str, kind: Kind| format!("{public_url}/{path}/{}", tokens.sign(kind, message));
+        Urls {
+            unsubscribe: url("u", Kind::Unsubscribe),
+            preferences: url("p", Kind::Preferences),
+            view: url("v", Kind::View),
+            confirm: url("k", Kind::Confirm),
+        }
+    }
+}
+
+/// The customer's attributes and own fields.
+pub fn root(person: &Person) -> Result<Map<String, Value>, Unsendable> {
+    let mut data = match serde_json::from_str(&person.attributes) {
+        Ok(Value::Object(attributes)) => attributes,
+        _ => return Err(Unsendable::Failed(Failure::Render, "the customer's attributes cannot be read".to_string())),
+    };
+    let own = [
+        ("external_id", &person.external_id),
+        ("first_name", &person.first_name),
+        ("last_name", &person.last_name),
+        ("language", &person.language),
+        ("country", &person.country),
+        ("zone", &person.zone),
+        ("email", &person.email),
+        ("phone", &person.phone),
+    ];
+    for (name, value) in own {
+        if let Some(value) = value {
+            data.insert(name.to_string(), Value::String(value.clone()));
+        }
+    }
+    data.insert("created_at".into(), Value::String(from_micros(person.created_at).to_rfc3339()));
+    Ok(data)
+}
+
+fn add_context(data: &mut Map<String, Value>, sending: &Sending, campaign: &Campaign, message: &Message, due: &Due, urls: &Urls) {
+    let workspace = &sending.compiled.definitions.workspace;
+    let chain = workspace.language_chain(due.person.language.as_deref());
+    let date = from_micros(due.due_at).with_timezone(&campaign.schedule.zone).date_naive();
+    let arm = sending.arms.get(&due.arm).map_or("", String::as_str);
+    data.insert("campaign".into(), serde_json::json!({ "key": campaign.key, "title": campaign.title.pick(&chain) }));
+    data.insert("run".into(), serde_json::json!({ "date": date.to_string(), "number": sending.run.number }));
+    data.insert("message".into(), serde_json::json!({ "step": 0, "variant": arm, "channel": due.channel.word() }));
+    let postal = workspace.identities.get(&message.from).and_then(|identity| identity.postal_address.as_ref());
+    let identity = postal.map_or_else(|| serde_json::json!({}), |words| serde_json::json!({ "postal_address": words.pick(&chain) }));
+    data.insert("identity".into(), identity);
+    for (name, url) in [
+        ("unsubscribe_url", &urls.unsubscribe),
+        ("preferences_url", &urls.preferences),
+        ("view_url", &urls.view),
+        ("confirm_url", &urls.confirm),
+    ] {
+        data.insert(name.into(), Value::String(url.clone()));
+    }
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The customer's values that the template reads, compressed; `None` when they are too many.
+fn snapshot(template: &MessageTemplate, attributes: &Map<String, Value>) -> Option<Vec<u8>> {
+    let mut kept = Map::new();
+    for need in template.needs() {
+        let name = need.path.split(['.', '[']).next().unwrap_or_default();
+        if let Some(value) = attributes.get(name) {
+            kept.insert(name.to_string(), value.clone());
+        }
+    }
+    let json = serde_json::to_vec(&kept).ok()?;
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        if compressor.is_none() {
+            *compressor = zstd::bulk::Compressor::new(1).ok();
+        }
+        compressor.as_mut()?.compress(&json).ok().filter(|bytes| bytes.len() <= LARGEST_SNAPSHOT)
+    })
+}

@@ -1,0 +1,135 @@
+//! One message in the air: mark, token, socket, answer.
+
+use super::block::{Open, stay};
+use super::compose::Composed;
+use super::lanes::Lane;
+use super::{Inner, retry};
+use crate::campaigns::IfUncertain;
+use crate::providers::Outcome;
+use crate::store::blocks::Due;
+use crate::store::ledger::{Answer, Claim, Mark, Suppress};
+use crate::types::{Failure, MessageState, SuppressionReason, Time};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A composed message on its way.
+pub(super) struct Flight {
+    pub due: Due,
+    pub composed: Composed,
+    pub claim: Claim,
+    pub lane: Arc<Lane>,
+    pub if_uncertain: IfUncertain,
+    /// When it was first composed.
+    pub began: Time,
+    pub draw: u64,
+    pub open: Arc<Open>,
+}
+
+/// What chance decides about a message (its provider, its jitter) is drawn from its number.
+pub(super) fn draw(message: i64) -> u64 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &message.to_be_bytes());
+    digest.as_ref().iter().take(8).fold(0, |draw, byte| (draw << 8) | u64::from(*byte))
+}
+
+/// Hands one message over. `rendered` counts it among those that wait.
+pub(super) async fn fly(inner: Arc<Inner>, flight: Flight, rendered: OwnedSemaphorePermit) {
+    let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };
+    drop(rendered);
+    let now = inner.clock.now();
+    if inner.stop.is_cancelled() || !flight.lane.is_open(now) {
+        return stay(&inner, &flight.open, &flight.due, now);
+    }
+    let provider = flight.lane.provider.name().to_string();
+    if !inner.committer.mark(Mark { message: flight.due.id, claim: flight.claim, provider }).await {
+        // Paused, cancelled, expired, or not ours any more: what is still planned stays in its block.
+        flight.open.stays(inner.clock.now());
+        return flight.open.one_done();
+    }
+    if let Some(rate) = &flight.lane.rate {
+        rate.take(&inner.clock).await;
+    }
+    let outcome = if inner.lease.holds(inner.clock.now()) {
+        inner.handed_over.fetch_add(1, Ordering::SeqCst);
+        flight.lane.provider.send(&flight.composed.outgoing).await
+    } else {
+        // Certainly not sent; whoever took over decides, and if nobody did, it is tried again.
+        Outcome::Broken { reply: "this process could not renew its lease".to_string() }
+    };
+    drop(in_flight);
+    settle(&inner, &flight, outcome);
+    flight.open.one_done();
+}
+
+/// Gives the answer to the committer.
+fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
+    let now = inner.clock.now();
+    let due = &flight.due;
+    let attempt = due.attempts + 1;
+    let mut answer = Answer {
+        message: due.id,
+        attempt,
+        provider: flight.lane.provider.name().to_string(),
+        at: now,
+        began: flight.began,
+        state: MessageState::Accepted,
+        reason: None,
+        reply: None,
+        provider_id: None,
+        next_at: None,
+        snapshot: None,
+        uncounted: false,
+    };
+    let again = |asked| retry::next(due.channel, attempt, flight.draw, now, asked);
+    match outcome {
+        Outcome::Accepted { id, reply } => {
+            answer.provider_id = id;
+            answer.reply = Some(reply);
+            answer.snapshot = flight.composed.snapshot.clone();
+        }
+        Outcome::Later { after, reply, .. } => {
+            answer.reply = Some(reply);
+            if attempt >= retry::MOST_ATTEMPTS {
+                answer.state = MessageState::Failed;
+                answer.reason = Some(Failure::TriedTooOften);
+            } else {
+                answer.state = MessageState::Retry;
+                answer.next_at = Some(again(after));
+            }
+        }
+        Outcome::Refused { class, suppress, reply } => {
+            if let Some(key) = &due.key {
+                if suppress {
+                    let source = format!("{}: {}", answer.provider, class.word());
+                    let (key, channel) = (key.clone(), due.channel);
+                    inner.committer.suppress(Suppress { key, channel, reason: SuppressionReason::HardBounce, source });
+                } else if class == Failure::MailboxFull {
+                    inner.committer.soft_bounce(key.clone());
+                }
+            }
+            answer.state = MessageState::Failed;
+            answer.reason = Some(class);
+            answer.reply = Some(reply);
+        }
+        Outcome::Broken { reply } => {
+            if inner.lease.holds(now) {
+                tracing::error!(provider = answer.provider, reply, "the provider cannot send; its queue is kept");
+            }
+            answer.next_at = Some(flight.lane.stop(now));
+            answer.state = MessageState::Retry;
+            answer.reply = Some(reply);
+            answer.uncounted = true;
+        }
+        Outcome::Unknown { reply } => {
+            answer.reply = Some(reply);
+            match flight.if_uncertain {
+                IfUncertain::Hold => answer.state = MessageState::Uncertain,
+                IfUncertain::Resend => {
+                    answer.state = MessageState::Retry;
+                    answer.next_at = Some(again(None));
+                }
+            }
+        }
+    }
+    inner.committer.answer(answer);
+}

@@ -1,0 +1,35 @@
+//! What dead processes left behind (design.md §6).
+
+use super::Inner;
+use super::compose::message_of;
+use crate::campaigns::IfUncertain;
+use crate::plan::campaign_of;
+use crate::store::{self, nodes::Orphan};
+
+/// Takes over from the dead, settles what they had marked, and frees the blocks. Gives how many messages were settled.
+pub(super) async fn recover(inner: &Inner) -> Result<usize, store::Error> {
+    let now = inner.clock.now();
+    let (orphans, claims) = inner.store.take_over(inner.node, now).await?;
+    let mut settled = Vec::with_capacity(orphans.len());
+    for orphan in &orphans {
+        settled.push((orphan.message, is_resent(inner, orphan).await?));
+    }
+    inner.store.settle_orphans(&settled, now).await?;
+    for claim in claims {
+        inner.committer.released(claim, now);
+    }
+    inner.committer.flush().await;
+    if !settled.is_empty() {
+        let again = settled.iter().filter(|(_, again)| *again).count();
+        tracing::warn!(uncertain = settled.len() - again, again, "a process died between hand-over and answer");
+    }
+    Ok(settled.len())
+}
+
+/// What the campaign's file says; hold where it cannot be read any more.
+async fn is_resent(inner: &Inner, orphan: &Orphan) -> Result<bool, store::Error> {
+    let Some(run) = inner.store.run(orphan.run).await? else { return Ok(false) };
+    let Ok(definitions) = inner.loaded.definitions(run.version).await else { return Ok(false) };
+    let Ok(campaign) = campaign_of(&definitions, &run.key) else { return Ok(false) };
+    Ok(message_of(campaign, orphan.arm, orphan.channel).if_uncertain == IfUncertain::Resend)
+}

@@ -5,7 +5,7 @@ use super::compose::{Compiled, Sending, Unsendable, message_of};
 use super::hand_over::{Flight, fly};
 use super::{AGAIN_LEASE, Inner};
 use crate::campaigns::Campaign;
-use crate::plan::{campaign_of, conditions};
+use crate::plan::{campaign_of, conditions, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left};
@@ -201,7 +201,7 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
     if campaign.audience.except.is_empty() && !campaign.audience.recheck {
         return Again { except: None, audience: None, topic: campaign.topic.clone() };
     }
-    let conditions = conditions(definitions, campaign, now, inner.store.dialect());
+    let conditions = conditions(definitions, campaign, &sending.samples, now, inner.store.dialect());
     Again { except: conditions.except, audience: campaign.audience.recheck.then_some(conditions.audience), topic: campaign.topic.clone() }
 }
 
@@ -221,7 +221,11 @@ impl Inner {
         let compiled = compiled.unwrap_or_else(|| Arc::new(Compiled::new(definitions, &row.key, row.version)));
         self.versions().insert(row.version, compiled.clone());
         let arms: BTreeMap<i16, String> = self.store.arms(run).await?.into_iter().map(|arm| (arm.arm, arm.name)).collect();
-        let sending = Arc::new(Sending { run: row, compiled, arms });
+        let samples = match campaign_of(&compiled.definitions, &row.key) {
+            Ok(campaign) => samples(&self.store, &compiled.definitions, campaign).await?,
+            Err(error) => return Err(error),
+        };
+        let sending = Arc::new(Sending { run: row, compiled, arms, samples });
         self.runs().insert(run, sending.clone());
         Ok(sending)
     }

@@ -3,16 +3,17 @@
 //! Pure for a given message: the same customer, version and date give the same bytes, so a second attempt is the same message.
 
 use crate::campaigns::{Campaign, Content, Definitions, Message, MessageBody, Workspace};
-use crate::plan::{campaign_of, country_of_phone, message_for, messages};
+use crate::plan::{ArmNames, campaign_of, country_of_phone, message_for, messages};
 use crate::providers::email::dkim::Signer;
 use crate::providers::email::mime::{self, Letter, ListUnsubscribe, Mailbox};
 use crate::providers::{Body, Outgoing};
+use crate::segments::Samples;
 use crate::store::blocks::{Due, Person};
 use crate::store::from_micros;
 use crate::store::runs::Run;
 use crate::templates::{self, Links, MessageTemplate, Reader, Source};
 use crate::tracking::{Form, Kind, MarkUp, Tokens, Utm, mark_up};
-use crate::types::{Channel, Class, Failure, MessageId, Refusal, Time, VersionId};
+use crate::types::{CampaignId, Channel, Class, Failure, MessageId, Refusal, RunId, RunState, Time, VersionId};
 use aws_lc_rs::hmac;
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
@@ -45,6 +46,31 @@ pub struct Sending {
     pub compiled: Arc<Compiled>,
     /// Arm → name.
     pub arms: BTreeMap<i16, String>,
+    /// Who is drawn into the samples that the audience's conditions ask for.
+    pub samples: Samples,
+}
+
+impl Sending {
+    /// For looking at a campaign's messages without a run: its next one would be number 1, due at `due`.
+    pub fn alone(definitions: Arc<Definitions>, key: &str, due: Time) -> Self {
+        let arms = definitions.campaigns.get(key).map(|campaign| ArmNames::of(campaign).rows()).unwrap_or_default();
+        let run = Run {
+            id: RunId(0),
+            campaign: CampaignId(0),
+            key: key.to_string(),
+            number: 1,
+            version: VersionId(0),
+            occurrence: String::new(),
+            is_test: true,
+            due_at: due,
+            state: RunState::Planning,
+            planned_at: None,
+            finished_at: None,
+        };
+        let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();
+        let compiled = Arc::new(Compiled::new(definitions, key, VersionId(0)));
+        Sending { run, compiled, arms, samples: Samples::default() }
+    }
 }
 
 /// Makes messages; a trait so that tests may look at what is handed over without a template.

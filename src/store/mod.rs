@@ -176,7 +176,11 @@ impl Store {
     pub async fn connect(url: &str) -> Result<Store, Error> {
         let bad = |why: String| Error::Address { url: without_password(url), why };
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgConnectOptions::from_str(url).map_err(|error| bad(error.to_string()))?.application_name("posthaste");
+            let options = PgConnectOptions::from_str(url)
+                .map_err(|error| bad(error.to_string()))?
+                .application_name("posthaste")
+                // Conditions are long expressions: compiling them to machine code takes longer than running them.
+                .options([("jit", "off")]);
             let pool = PgPoolOptions::new()
                 .max_connections(16)
                 .acquire_timeout(Duration::from_secs(10))

@@ -954,6 +954,7 @@ async fn both_databases_select_whom_the_plain_evaluation_selects() {
     let mut segments = BTreeMap::from([("first".to_string(), condition(&mut chance, 2))]);
     segments.insert("second".to_string(), Condition::Not(Box::new(Condition::Segment("first".into()))));
     let mut wrong = Vec::new();
+    let mut spent = BTreeMap::new();
     let mut selected = 0;
     for number in 0..rules {
         let mut chance = Chance(seed.wrapping_mul(1_000_003).wrapping_add(number));
@@ -970,7 +971,9 @@ async fn both_databases_select_whom_the_plain_evaluation_selects() {
             let expected = |rule: &Condition| -> Vec<i64> {
                 people.iter().enumerate().filter(|(_, made)| evaluate(rule, &made.person, &moment)).map(|(id, _)| id as i64 + 1).collect()
             };
+            let started = std::time::Instant::now();
             let found = database.store.audience(&rule, &moment).await;
+            *spent.entry(database.name).or_insert(std::time::Duration::ZERO) += started.elapsed();
             let expected_all = expected(&rule);
             selected += expected_all.len();
             if found.as_ref().is_ok_and(|found| *found == expected_all) {
@@ -1003,13 +1006,14 @@ async fn both_databases_select_whom_the_plain_evaluation_selects() {
                 }
             }
             if wrong.is_empty() {
-                wrong.push(format!("{} rule {number}: {rule:?}", database.name));
+                wrong.push(format!("{} rule {number}: {rule:?}\n  {found:?} instead of {expected_all:?}", database.name));
             }
         }
         if wrong.len() > 5 {
             break;
         }
     }
+    eprintln!("{rules} rules: {spent:?}");
     assert!(wrong.is_empty(), "{} differences, the first are:\n{}", wrong.len(), wrong.join("\n\n"));
     assert!(selected > 0, "the rules select somebody");
 }

@@ -142,6 +142,11 @@ impl Compiler<'_, '_> {
 
     /// Count, sum and the like of the events pass all tests.
     fn measured(&mut self, event: &EventCondition, rows: &str, alias: &str) -> String {
+        // Money without a rate takes part in no comparison.
+        let unknown = |operand: &Operand| matches!(operand, Operand::Money(money) if self.currencies.convert(money).is_none());
+        if event.tests.iter().any(|(_, operand)| unknown(operand)) {
+            return "(1 = 0)".to_string();
+        }
         let document = Document::event(alias);
         let result = match &event.measure {
             Measure::Count => {
@@ -167,11 +172,21 @@ impl Compiler<'_, '_> {
                     let column = self.pick(format!("CAST({column} AS REAL)"), column);
                     format!("(SELECT (SELECT {column} FROM {from}) FROM {})", place.from)
                 } else {
-                    format!("(SELECT {} FROM {})", self.as_decimal(&place), place.from)
+                    // What is added up is exact where it can be; what is only compared is a double everywhere.
+                    let added = matches!(event.measure, Measure::Sum(..) | Measure::Average(..));
+                    format!("(SELECT {} FROM {})", if added { self.as_decimal(&place) } else { self.as_number(&place) }, place.from)
+                };
+                // PostgreSQL adds up exactly and rounds once; SQLite compensates while it adds. Either gives the nearest double.
+                let (sum, total) = match kind {
+                    Kind::Money => ("ROUND(COALESCE(SUM(w.x), 0), 6)", "SUM(w.x)"),
+                    _ => self.pick(
+                        ("ROUND(COALESCE(SUM(w.x), 0), 6)", "SUM(w.x)"),
+                        ("CAST(ROUND(COALESCE(SUM(w.x), 0), 6) AS DOUBLE PRECISION)", "CAST(ROUND(SUM(w.x), 20) AS DOUBLE PRECISION)"),
+                    ),
                 };
                 let (expression, average) = match &event.measure {
-                    Measure::Sum(..) => ("ROUND(COALESCE(SUM(w.x), 0), 6)", false),
-                    Measure::Average(..) => ("SUM(w.x)", true),
+                    Measure::Sum(..) => (sum, false),
+                    Measure::Average(..) => (total, true),
                     Measure::Smallest(..) => ("MIN(w.x)", false),
                     _ => ("MAX(w.x)", false),
                 };
@@ -200,14 +215,10 @@ impl Compiler<'_, '_> {
         format!("({})", tests.join(" AND "))
     }
 
-    /// What a measure is compared with: an exact number where the database has one.
+    /// What a measure is compared with.
     fn wanted(&mut self, operand: &Operand, kind: Kind) -> Option<String> {
         Some(match operand {
-            Operand::Number(number) => {
-                let bind = self.pick(Bind::Float(*number), Bind::Text(number.to_string()));
-                let held = self.sql.hold(bind);
-                self.pick(held.clone(), format!("CAST({held} AS NUMERIC)"))
-            }
+            Operand::Number(number) => self.sql.hold(Bind::Float(*number)),
             Operand::Money(money) => {
                 let minor = self.currencies.convert(money)?;
                 self.integer(minor)
@@ -220,7 +231,7 @@ impl Compiler<'_, '_> {
             }
             Operand::Attribute(path, _) => {
                 let place = self.place(path, &Document::customer());
-                format!("(SELECT {} FROM {})", self.as_decimal(&place), place.from)
+                format!("(SELECT {} FROM {})", self.as_number(&place), place.from)
             }
             _ => return None,
         })

@@ -25,9 +25,25 @@ use chrono_tz::Tz;
 ///
 /// Samples must have been drawn into the moment; one that was not makes the statement fail with its name.
 pub fn compile(condition: &Condition, moment: &Moment<'_>, dialect: Dialect, sql: &mut Sql) {
-    let mut compiler = Compiler { moment, dialect, currencies: Currencies::new(moment.currency, moment.rates), sql, aliases: 0 };
-    let text = compiler.condition(condition, 0);
-    sql.push(&text);
+    let mut inner = Sql::new(dialect);
+    let currencies = Currencies::new(moment.currency, moment.rates);
+    let text = Compiler { moment, dialect, currencies, sql: &mut inner, aliases: 0 }.condition(condition, 0);
+    // Only what the text mentions is handed on: PostgreSQL refuses a value without a placeholder.
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('$') {
+        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let number = rest[at + 1..at + 1 + digits].parse::<usize>().ok().and_then(|number| inner.binds.get(number.checked_sub(1)?));
+        match number {
+            Some(bind) => {
+                sql.push(&rest[..at]);
+                let placeholder = sql.hold(bind.clone());
+                sql.push(&placeholder);
+            }
+            None => sql.push(&rest[..at + 1 + digits]),
+        }
+        rest = &rest[at + 1 + digits..];
+    }
+    sql.push(rest);
 }
 
 struct Compiler<'a, 's> {

@@ -305,8 +305,8 @@ impl Compiler<'_, '_> {
             ),
             self.pick(format!("({minor} * {outer}.factor + 500000) / 1000000"), format!("DIV({minor} * {outer}.factor + 500000, 1000000)")),
         );
-        // OFFSET 0 keeps PostgreSQL from writing the inner expressions out wherever they are used.
-        let fence = self.pick("", " OFFSET 0");
+        // OFFSET keeps both from writing the inner expressions out wherever they are used, each time anew.
+        let fence = self.pick(" LIMIT 1 OFFSET 0", " OFFSET 0");
         let from = format!(
             "(SELECT CASE WHEN {outer}.amount < 0 THEN -({scaled}) ELSE {scaled} END AS minor FROM (SELECT amount, CASE WHEN ABS(amount) < 1e13 THEN {size} END AS size, \
              (CASE currency{factors} END) AS factor FROM (SELECT CASE WHEN {inner}.t IS NULL THEN {inner}.n ELSE {amount} END AS amount, {currency} AS currency \
@@ -325,7 +325,7 @@ impl Compiler<'_, '_> {
         let text = self.as_text(place);
         let (shape, alias) = (self.alias('d'), self.alias('d'));
         let is_date = self.date_shape(&format!("{shape}.t"));
-        let fence = self.pick("", " OFFSET 0");
+        let fence = self.pick(" LIMIT 1 OFFSET 0", " OFFSET 0");
         let part = |from: usize, length: usize| format!("CAST(SUBSTR(s, {from}, {length}) AS INTEGER)");
         let offset_sign = "LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1)";
         let parts = format!(

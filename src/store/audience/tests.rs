@@ -1,6 +1,6 @@
 //! Tests on values, in SQL.
 
-use super::places::{Document, Place};
+use super::places::{Document, Place, PlaceKind};
 use super::{Bind, Compiler, balanced};
 use crate::segments::moment::{Here, Range, Ranges};
 use crate::segments::values::spelled_number;
@@ -200,6 +200,9 @@ impl Compiler<'_, '_> {
 
     /// The date as written has one of the days that return in time.
     fn anniversary(&mut self, tests: &[DateTest], place: &Place) -> String {
+        if place.kind == PlaceKind::Instant {
+            return "(1 = 0)".to_string();
+        }
         let (from, alias) = self.dated(place);
         let day = format!("SUBSTR({alias}.s, 6, 5)");
         let one_of = |compiler: &mut Self, days: &BTreeSet<String>| {

@@ -206,7 +206,7 @@ impl Compiler<'_, '_> {
                 let sign = sign(*comparison);
                 // Sum and count are compared without a division.
                 if average {
-                    format!("ROUND({measured} - {wanted} * COUNT(w.x), 6) {sign} 0")
+                    format!("ROUND(CAST({measured} - {wanted} * COUNT(w.x) AS NUMERIC), 6) {sign} 0")
                 } else {
                     format!("{measured} {sign} {wanted}")
                 }

@@ -9,10 +9,13 @@ pub mod catcher;
 pub mod import;
 pub mod git;
 pub mod init;
+pub mod completions;
+pub mod plan;
 pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod schema;
+pub mod test;
 pub mod why;
 
 use crate::clock::Clock;
@@ -123,10 +126,16 @@ pub enum Command {
     Schedule(schedule::Arguments),
     /// Catch mail and SMS on this machine instead of sending them, and show them on a page
     Catcher(catcher::Arguments),
+    /// Run the tests that stand in campaign and segment files, on a virtual clock
+    Test(test::Arguments),
+    /// What would change, who would get what, and why not
+    Plan(plan::Arguments),
     /// Make what the files say what engines do
     Apply(apply::Apply),
     /// The engine: plans what is due and sends it
     Run(run::Run),
+    /// What your shell needs to complete commands
+    Completions(completions::Completions),
     /// Bring the database's tables up to date
     Migrate,
 }
@@ -161,6 +170,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Why(arguments) => why::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,
         Command::Catcher(arguments) => catcher::run(&global, arguments).await,
+
+        Command::Test(arguments) => test::run(&global, arguments).await,
+        Command::Plan(arguments) => plan::run(&global, arguments).await,
+        Command::Completions(arguments) => completions::run(arguments),
         Command::Apply(arguments) => apply::run(&global, arguments).await,
         Command::Run(arguments) => run::run(&global, arguments).await,
         Command::Migrate => {

@@ -8,18 +8,23 @@ use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
 use crate::store::runs::{Arm, Run};
 use crate::store::{self, Dialect, Store};
 use crate::types::{CampaignId, Channel, Refusal, Time};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use tokio::sync::mpsc;
 
 /// What a run would be, without writing anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Preview {
     pub selected: u64,
     pub refused: BTreeMap<Refusal, u64>,
     /// Messages by arm and channel.
     pub messages: BTreeMap<(i16, Channel), u64>,
     pub arms: Vec<Arm>,
+    /// Up to [`SAMPLES`] of the messages, of different arms and channels where there are some.
+    pub samples: Vec<Planned>,
 }
+
+/// How many messages of a preview are kept to be shown.
+pub const SAMPLES: usize = 3;
 
 /// The reserved name of the segment without a rule (files.md §1).
 const EVERYONE: &str = "everyone";
@@ -143,7 +148,13 @@ pub async fn preview(
         for row in rows {
             match row.refusal {
                 Some(refusal) => *preview.refused.entry(refusal).or_default() += 1,
-                None => *preview.messages.entry((row.arm, row.channel)).or_default() += 1,
+                None => {
+                    let count = preview.messages.entry((row.arm, row.channel)).or_default();
+                    *count += 1;
+                    if *count == 1 || preview.samples.len() < SAMPLES {
+                        preview.samples.push(row);
+                    }
+                }
             }
         }
         std::future::ready(Ok(()))
@@ -151,6 +162,9 @@ pub async fn preview(
     walk(store, campaign, &selection, &mut decider, count).await?;
     let mut preview = counted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     preview.arms = decider.arms.rows();
+    let mut kinds = BTreeSet::new();
+    preview.samples.sort_by_key(|row| !kinds.insert((row.arm, row.channel)));
+    preview.samples.truncate(SAMPLES);
     Ok(preview)
 }
 

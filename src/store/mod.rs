@@ -23,8 +23,10 @@ pub mod responses;
 pub mod runs;
 pub mod sql;
 pub mod suppressions;
+pub mod samples;
 pub mod tallies;
 pub mod why;
+pub mod trials;
 
 use crate::types::Time;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

@@ -162,6 +162,16 @@ fn hidden_text(preheader: &str) -> String {
     )
 }
 
+/// The preheader of a rendered letter; empty when it has none.
+pub fn preheader_of(html: &str) -> String {
+    let Some((_, rest)) = html.split_once("mso-hide:all\">") else { return String::new() };
+    let words = rest.split("&#847;").next().unwrap_or_default();
+    let words = words.split('\u{34f}').next().unwrap_or_default();
+    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#x27;", "'"), ("&#39;", "'"), ("&amp;", "&")]
+        .iter()
+        .fold(words.to_string(), |text, (entity, letter)| text.replace(entity, letter))
+}
+
 /// Words with `{{…}}` as HTML: what stands between the tags is escaped.
 fn literal(words: &str) -> String {
     let mut out = String::new();

@@ -27,6 +27,7 @@ pub mod sms;
 mod tags;
 mod text;
 
+pub use html::preheader_of;
 pub use library::{Languages, Library};
 pub use links::{Link, Links};
 pub use message::{Body, Fault, MessageTemplate, Need, Part, Place, Reader, RenderError, Rendered, Rows, Source, Track};

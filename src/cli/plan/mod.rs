@@ -1,0 +1,251 @@
+//! `posthaste plan`: what an apply would change, and what each campaign would do: whom it selects and refuses and why, when, at what cost,
+//! and how it reads for three real customers. Nothing is written.
+
+pub mod samples;
+pub mod view;
+
+use super::{Exit, Format, Global, check, git};
+use crate::campaigns::{self, Campaign, Definitions, Holdout};
+use crate::diagnostics::{Files, Severity};
+use crate::experiments::statistics::{Demands, smallest_lift};
+use crate::plan::{self as planning, Preview};
+use crate::store::Store;
+use crate::store::definitions::{Version, manifest, manifest_hash};
+use crate::types::{CampaignId, Channel, Class, Time};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use view::{ArmPlan, AudiencePlan, CampaignPlan, Changed, FileChange, NextDate, Plan};
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only these campaigns
+    pub campaigns: Vec<String>,
+    /// End with 4 when there are changes
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// How many coming dates are shown.
+const DATES: usize = 3;
+
+pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
+    let workspace = global.workspace();
+    let files = workspace.files()?;
+    let (definitions, problems) = campaigns::read(&files);
+    let Some(definitions) = definitions.map(Arc::new) else {
+        check::show(&problems, &files);
+        eprintln!("{}", check::summary(&files, &problems));
+        return Ok(Exit::Problems);
+    };
+    for key in &arguments.campaigns {
+        anyhow::ensure!(definitions.campaigns.contains_key(key), "there is no campaign `{key}` in campaigns/");
+    }
+    let store = workspace.store(definitions.workspace.database.as_deref()).await?;
+    let now = global.clock().now();
+    let applied = store.applied_versions().await?;
+    let ids: BTreeMap<String, CampaignId> = store.campaigns().await?.into_iter().map(|row| (row.key, row.id)).collect();
+    let mut plan = Plan {
+        as_of: now,
+        workspace: changed_workspace(&store, &files).await?,
+        campaigns: Vec::new(),
+        commit: git::state(&workspace.folder),
+    };
+    for (key, campaign) in &definitions.campaigns {
+        if !arguments.campaigns.is_empty() && !arguments.campaigns.contains(key) {
+            continue;
+        }
+        let before = applied.get(key);
+        let mut one = one_campaign(&store, &files, &definitions, campaign, before, ids.get(key).copied(), now).await?;
+        let path = format!("campaigns/{key}.yaml");
+        one.warnings.extend(
+            problems
+                .iter()
+                .filter(|problem| problem.severity == Severity::Warning && problem.file == path)
+                .map(|problem| problem.title.clone()),
+        );
+        plan.campaigns.push(one);
+    }
+    if arguments.campaigns.is_empty() {
+        plan.campaigns.extend(applied.values().filter(|version| !definitions.campaigns.contains_key(&version.key)).map(retired));
+    }
+    match global.format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
+        _ => print!("{}", plan.text()),
+    }
+    store.close().await;
+    Ok(if arguments.exit_code && plan.has_changes() { Exit::Changes } else { Exit::Done })
+}
+
+async fn changed_workspace(store: &Store, files: &Files) -> anyhow::Result<Changed> {
+    let path = "posthaste.yaml".to_string();
+    let here = manifest(files, [&path]);
+    Ok(match store.applied_workspace().await? {
+        None => Changed::Added,
+        Some(version) if version.manifest.get(&path) == here.get(&path) => Changed::Unchanged,
+        Some(_) => Changed::Changed,
+    })
+}
+
+async fn one_campaign(
+    store: &Store,
+    files: &Files,
+    definitions: &Arc<Definitions>,
+    campaign: &Campaign,
+    before: Option<&Version>,
+    id: Option<CampaignId>,
+    now: Time,
+) -> anyhow::Result<CampaignPlan> {
+    let here = manifest(files, &campaign.reaches);
+    let change = match before {
+        _ if campaign.draft => Changed::Draft,
+        None => Changed::Added,
+        Some(version) if version.hash == manifest_hash(&here) => Changed::Unchanged,
+        Some(_) => Changed::Changed,
+    };
+    let preview = planning::preview(store, definitions, campaign, id, now).await?;
+    let samples = samples::rendered(store, definitions, &campaign.key, &preview, now).await?;
+    let mut audience = audience(campaign, &preview);
+    let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();
+    audience.sms_parts = parts.iter().min().copied().zip(parts.iter().max().copied());
+    audience.cost = cost(definitions, &preview, &parts);
+    let next = next_dates(campaign, now);
+    let mut warnings = Vec::new();
+    if next.is_empty() {
+        warnings.push("its schedule has no date to come: nothing will be sent".to_string());
+    }
+    if preview.selected == 0 {
+        warnings.push("as of now it selects nobody".to_string());
+    }
+    if campaign.class == Class::Advertising && audience.messages > 0 && campaign.audience.holdout == Holdout::Share(Default::default()) {
+        warnings.push("nobody is held out, so its lift cannot be measured".to_string());
+    }
+    Ok(CampaignPlan {
+        campaign: campaign.key.clone(),
+        title: campaign.title.pick(&definitions.workspace.language_chain(None)).to_string(),
+        change,
+        version: before.map(|version| version.version),
+        files: match before {
+            Some(version) if change == Changed::Changed => file_changes(store, files, &here, version).await?,
+            _ => Vec::new(),
+        },
+        audience: Some(audience),
+        next,
+        samples,
+        warnings,
+    })
+}
+
+fn retired(version: &Version) -> CampaignPlan {
+    CampaignPlan {
+        campaign: version.key.clone(),
+        title: String::new(),
+        change: Changed::Retire,
+        version: Some(version.version),
+        files: Vec::new(),
+        audience: None,
+        next: Vec::new(),
+        samples: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+async fn file_changes(store: &Store, files: &Files, here: &BTreeMap<String, String>, before: &Version) -> anyhow::Result<Vec<FileChange>> {
+    let applied = store.files_of(&before.manifest).await?;
+    let mut paths: Vec<&String> = here.keys().chain(before.manifest.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    Ok(paths
+        .into_iter()
+        .filter(|path| here.get(*path) != before.manifest.get(*path))
+        .map(|path| FileChange {
+            path: path.clone(),
+            difference: view::difference(applied.text(path).unwrap_or(""), files.text(path).unwrap_or("")),
+        })
+        .collect())
+}
+
+fn next_dates(campaign: &Campaign, now: Time) -> Vec<NextDate> {
+    let schedule = &campaign.schedule;
+    let mut dates = Vec::new();
+    let mut after = now;
+    while dates.len() < DATES {
+        let Some(next) = schedule.rule.after(after, schedule.zone, schedule.from, schedule.until) else { break };
+        after = next.instant;
+        dates.push(NextDate {
+            local: next.instant.with_timezone(&schedule.zone).format("%a %-d %b %Y %H:%M %Z").to_string(),
+            at: next.instant,
+            note: next.note.map(|note| note.to_string()),
+        });
+    }
+    dates
+}
+
+fn audience(campaign: &Campaign, preview: &Preview) -> AudiencePlan {
+    let refused: BTreeMap<String, u64> = preview.refused.iter().map(|(refusal, count)| (refusal.word().to_string(), *count)).collect();
+    let mut by_channel: BTreeMap<String, u64> = BTreeMap::new();
+    let mut by_arm: BTreeMap<i16, u64> = BTreeMap::new();
+    for ((arm, channel), count) in &preview.messages {
+        *by_channel.entry(channel.to_string()).or_default() += count;
+        *by_arm.entry(*arm).or_default() += count;
+    }
+    let held_out = refused.get("held_out").copied().unwrap_or(0);
+    let messages = preview.messages.values().sum();
+    let arms = preview
+        .arms
+        .iter()
+        .map(|arm| ArmPlan {
+            arm: arm.name.clone(),
+            held_out: arm.held_out,
+            customers: if arm.held_out { held_out } else { by_arm.get(&arm.arm).copied().unwrap_or(0) },
+        })
+        .filter(|arm| !arm.held_out || arm.customers > 0)
+        .collect();
+    AudiencePlan {
+        selected: preview.selected,
+        refused,
+        messages,
+        by_channel,
+        arms,
+        sms_parts: None,
+        cost: BTreeMap::new(),
+        lift: (campaign.goal.is_some() && held_out > 0).then(|| lift(messages, held_out)),
+    }
+}
+
+/// What a hold-out of this size can show, if two in a hundred did it by themselves (definitions.md §6: significance 0.05, power 0.8).
+fn lift(messages: u64, held_out: u64) -> String {
+    const BASELINE: f64 = 0.02;
+    match smallest_lift(messages, held_out, BASELINE, Demands { significance: 0.05, power: 0.8 }) {
+        Some(points) => format!(
+            "{held_out} held out: if 2 in 100 would do it anyway, a lift of {:.1} points or more shows in four of five such campaigns",
+            points * 100.0
+        ),
+        None => format!("{held_out} held out: too few to show any lift"),
+    }
+}
+
+/// Prices times messages (SMS: times the parts of the samples, on average); the dearest provider of a channel is reckoned.
+fn cost(definitions: &Definitions, preview: &Preview, parts: &[u16]) -> BTreeMap<String, f64> {
+    let mut cost: BTreeMap<String, f64> = BTreeMap::new();
+    for channel in Channel::ALL {
+        let messages: u64 = preview.messages.iter().filter(|((_, one), _)| one == channel).map(|(_, count)| count).sum();
+        let price = definitions
+            .workspace
+            .providers
+            .values()
+            .filter(|provider| provider.channel == *channel)
+            .filter_map(|provider| provider.price.values().max_by_key(|price| price.minor));
+        let Some(price) = price.max_by_key(|price| price.minor).filter(|_| messages > 0) else { continue };
+        let each = if *channel == Channel::Sms && !parts.is_empty() {
+            parts.iter().map(|parts| f64::from(*parts)).sum::<f64>() / parts.len() as f64
+        } else {
+            1.0
+        };
+        let minor = price.minor as f64 * messages as f64 * each;
+        *cost.entry(price.currency.clone()).or_default() +=
+            minor / 10f64.powi(crate::literals::minor_digits(&price.currency).unwrap_or(2) as i32);
+    }
+    cost
+}

@@ -1,7 +1,7 @@
 //! A receiver for the demo, for tests and for trying things: takes mail over SMTP and short messages over Twilio's interface, keeps the
 //! last ones in memory and shows them on a page. Nothing leaves the machine.
 //!
-//! It obeys the address, so that every answer of a real server can be had: see [`smtp`] for mail, [`web`] for SMS.
+//! It obeys the address, so that every answer of a real server can be had: the tables stand in smtp.rs for mail and in web.rs for SMS.
 
 mod letter;
 mod smtp;
@@ -150,5 +150,25 @@ impl Inbox {
         let mut state = self.state();
         state.messages.clear();
         state.octets = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_messages_are_kept_and_all_are_counted() {
+        let inbox = Inbox { clock: Clock::standing_at(Time::UNIX_EPOCH), state: Mutex::default(), arrived: Notify::new() };
+        for _ in 0..KEPT + 5 {
+            inbox.keep(Channel::Sms, String::new(), String::new(), Vec::new());
+        }
+        assert_eq!((inbox.state().messages.len(), inbox.state().count), (KEPT, KEPT as u64 + 5));
+        assert_eq!((inbox.find(5), inbox.find(6).map(|message| message.number)), (None, Some(6)));
+        for _ in 0..70 {
+            inbox.keep(Channel::Email, String::new(), String::new(), vec![b'x'; 1 << 20]);
+        }
+        assert_eq!(inbox.state().messages.len(), 64);
+        assert_eq!(inbox.state().octets, KEPT_OCTETS);
     }
 }

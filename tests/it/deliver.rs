@@ -396,3 +396,65 @@ async fn a_provider_with_a_missing_secret_or_an_unknown_key_does_not_open() {
     }
     assert!(matches!(Failure::from_word("unsafe_value"), Some(Failure::UnsafeValue)));
 }
+
+#[tokio::test]
+async fn a_gateway_described_in_the_file_is_asked_as_written_and_its_failures_have_their_outcomes() {
+    use axum::http::{HeaderMap, StatusCode};
+    let app = axum::Router::new().route(
+        "/send",
+        axum::routing::post(async |headers: HeaderMap, body: String| {
+            let asked: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((headers["authorization"].to_str().unwrap(), asked["key"].as_str()), ("Bearer s3cret", Some("k")));
+            match asked["to"].as_str().unwrap() {
+                "+1" => (
+                    StatusCode::OK,
+                    HeaderMap::new(),
+                    format!(r#"{{"code": 0, "results": [{{"id": {}}}]}}"#, asked["text"].to_string().len()),
+                ),
+                "+2" => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    HeaderMap::from_iter([(axum::http::header::RETRY_AFTER, "90".parse().unwrap())]),
+                    String::new(),
+                ),
+                "+3" => (StatusCode::UNAUTHORIZED, HeaderMap::new(), String::new()),
+                "+4" => (StatusCode::OK, HeaderMap::new(), r#"{"code": 103}"#.to_string()),
+                "+5" => (StatusCode::BAD_GATEWAY, HeaderMap::new(), String::new()),
+                "+6" => (
+                    StatusCode::FOUND,
+                    HeaderMap::from_iter([(axum::http::header::LOCATION, "http://127.0.0.1:1/".parse().unwrap())]),
+                    String::new(),
+                ),
+                // Closed without an answer.
+                _ => panic!("as a gateway may"),
+            }
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/send", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let gateway = |url: &str| {
+        let values = serde_json::json!({
+            "url": url, "headers": { "Authorization": "Bearer ${TOKEN}" }, "body": r#"{"to": "{{to}}", "text": "{{text}}", "key": "{{key}}"}"#,
+            "id": "results.0.id", "accepted": { "code": 0 }, "broken": { "code": [103] }
+        });
+        open("gateway", &settings(Channel::Sms, "http", values), &|text| Ok(text.replace("${TOKEN}", "s3cret"))).unwrap()
+    };
+    let provider = gateway(&url);
+    for (to, expected) in [
+        ("+1", "accepted"),
+        ("+2", "later, throttled"),
+        ("+3", "broken"),
+        ("+4", "broken"),
+        ("+5", "unknown"),
+        ("+6", "broken"),
+        ("+7", "unknown"),
+    ] {
+        let outcome = provider.send(&sms(to, "\"quotes\"\nand ї")).await;
+        assert_eq!(word(&outcome), expected, "{to}: {outcome:?}");
+        if let Outcome::Later { after, .. } = outcome {
+            assert_eq!(after, Some(Duration::from_secs(90)));
+        }
+    }
+    let nobody = gateway("http://127.0.0.1:1/send").send(&sms("+1", "x")).await;
+    assert_eq!(word(&nobody), "later", "{nobody:?}");
+}

@@ -2,7 +2,7 @@
 //!
 //! lettre brings the parsing of replies, EHLO, AUTH and the commands. Its pool and its sockets are not used: the sockets keep Nagle's
 //! algorithm on (40 ms a message), and the pool takes back a connection whose dialogue was cut off, so that later replies belong to
-//! earlier messages. Here a connection goes back only by [`Pool::park`], after a complete dialogue; a dropped one closes.
+//! earlier messages. Here a connection goes back only when it is parked, after a complete dialogue; a dropped one closes.
 //!
 //! What failed before a byte of the body left is `Later`; after that, without a complete answer, it is `Unknown` (design.md §6).
 

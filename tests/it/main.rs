@@ -13,5 +13,6 @@ mod serve;
 mod render;
 mod select;
 mod tls;
+mod ledger;
 mod plan;
 mod world;

@@ -1,0 +1,310 @@
+//! The honest ledger: what happens to a message is written once, a crash loses nobody, and what could have been sent twice is listed.
+
+use crate::databases::databases;
+use crate::world::World;
+use posthaste::store::Store;
+use posthaste::store::blocks::{Again, Which};
+use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
+use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
+
+const SALE: &str = "
+category: retail
+task: grow
+class: advertising
+topic: offers
+goal: { event: purchase, within: 7 days }
+audience: { segment: everyone, holdout: 0% }
+schedule: { at: 2027-03-01 10:00 }
+message: { template: hello, subject: \"Hello\" }
+";
+
+const NOTICE: &str = "
+class: transactional
+audience: { segment: everyone }
+schedule: { at: 2027-03-01 10:00 }
+message: { from: news, template: hello, subject: \"Your order\" }
+";
+
+async fn world(database: &crate::databases::Database, file: &str, people: &[&str]) -> World {
+    let mut world = World::new(database);
+    world.campaign("sale", file);
+    for email in people {
+        world.person(email).await;
+    }
+    world.apply().await;
+    world
+}
+
+#[tokio::test]
+async fn a_busy_receiver_is_tried_again_and_a_refusal_suppresses() {
+    for database in databases().await {
+        let people = ["ada@example.org", "busy@example.org", "refuse@example.org", "blocked@example.org"];
+        let world = world(&database, SALE, &people).await;
+        world.run_until("2027-03-01T10:01:00Z").await;
+        assert_eq!(world.outbox(), ["ada@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 4, retry 1, accepted 1, failed 2");
+        // 20 minutes, then 40, with jitter.
+        world.run_until("2027-03-01T12:00:00Z").await;
+        assert_eq!(world.outbox(), ["ada@example.org", "busy@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 4, accepted 2, failed 2");
+        // A refused address is suppressed; a block of ours is nobody's fault.
+        assert_eq!(world.number("SELECT COUNT(*) FROM suppressions WHERE reason = 1").await, 1);
+        assert_eq!(
+            world
+                .number("SELECT COUNT(*) FROM addresses a JOIN suppressions s ON s.key = a.key WHERE a.address = 'refuse@example.org'")
+                .await,
+            1
+        );
+        // Every try is kept but a first one that was accepted.
+        assert_eq!(world.number("SELECT COUNT(*) FROM attempts").await, 5);
+        assert_eq!(
+            world
+                .number("SELECT COUNT(*) FROM attempts a JOIN messages m ON m.id = a.message_id WHERE m.address = 'busy@example.org'")
+                .await,
+            3
+        );
+        assert_eq!(world.number("SELECT COUNT(*) FROM runs WHERE state = 4").await, 1);
+        assert_eq!(world.number("SELECT COUNT(*) FROM blocks").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn all_attempts_of_a_message_are_the_same_message() {
+    for database in databases().await {
+        let world = world(&database, NOTICE, &["lost@example.org"]).await;
+        world.run_until("2027-03-01T12:00:00Z").await;
+        let letters = world.outbox.letters.lock().unwrap().clone();
+        assert_eq!(letters.len(), 2, "{}: no answer means another try, for transactional messages", database.name);
+        let bytes = |index: usize| match &letters[index] {
+            posthaste::providers::Outgoing { body: posthaste::providers::Body::Email { mime, .. }, key, .. } => (mime.clone(), key.clone()),
+            _ => unreachable!(),
+        };
+        assert!(bytes(0) == bytes(1), "{}: date, Message-ID and boundaries stay", database.name);
+    }
+}
+
+#[tokio::test]
+async fn no_answer_leaves_an_advertisement_uncertain_and_never_sends_it_again() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["lost@example.org", "ada@example.org"]).await;
+        world.run_until("2027-03-03T10:00:00Z").await;
+        assert_eq!(world.outbox(), ["ada@example.org", "lost@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 2, uncertain 1, accepted 1");
+    }
+}
+
+/// What a process leaves behind that plans, claims its block, and dies; with `mark`, after it marked the first message.
+async fn die(world: &World, mark: bool) {
+    let now: Time = "2027-03-01T10:00:00Z".parse().unwrap();
+    world.clock.advance_to(now);
+    let engine = world.engine().await;
+    engine.plan().await.unwrap();
+    engine.end().await.unwrap();
+    let store = &world.store;
+    let dead = store.register_node("dead", "elsewhere", "all", now, now - chrono::TimeDelta::seconds(1)).await.unwrap();
+    let block = store.claim_blocks(dead, now, 1, &[]).await.unwrap().pop().unwrap();
+    if mark {
+        let claim = Claim { block: block.id, fence: block.fence };
+        let mark = Mark { message: block.id, claim, provider: "obedient".into() };
+        let granted = store.commit_batch(dead, now, &Batch { marks: vec![mark], ..Batch::default() }).await.unwrap();
+        assert_eq!(granted, [block.id]);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_before_the_mark_loses_nobody_and_doubles_nobody() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org", "bo@example.org"]).await;
+        die(&world, false).await;
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.outbox(), ["ada@example.org", "bo@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 2, accepted 2");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_the_mark_holds_an_advertisement_and_resends_a_transactional_message() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org", "bo@example.org"]).await;
+        die(&world, true).await;
+        world.run_until("2027-03-02T10:30:00Z").await;
+        assert_eq!(world.outbox(), ["bo@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 2, uncertain 1, accepted 1");
+    }
+    for database in databases().await {
+        let world = world(&database, NOTICE, &["ada@example.org", "bo@example.org"]).await;
+        die(&world, true).await;
+        world.run_until("2027-03-02T10:30:00Z").await;
+        assert_eq!(world.outbox(), ["ada@example.org", "bo@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 2, accepted 2");
+        assert_eq!(world.number("SELECT CAST(MAX(attempts) AS BIGINT) FROM messages").await, 2);
+    }
+}
+
+#[tokio::test]
+async fn two_workers_never_hold_one_block_and_a_lost_fence_writes_nothing() {
+    for database in databases().await {
+        let world = world(&database, SALE, &[]).await;
+        let mut world = world;
+        for number in 0..600 {
+            world.stranger(&format!("p{number}@example.org")).await;
+        }
+        world
+            .execute("INSERT INTO consent_state (customer_id, topic, channel, state, at) SELECT id, 'offers', 1, 1, 1 FROM customers")
+            .await;
+        let now: Time = "2027-03-01T10:00:00Z".parse().unwrap();
+        world.clock.advance_to(now);
+        let engine = world.engine().await;
+        engine.plan().await.unwrap();
+        engine.end().await.unwrap();
+        let store = world.store.clone();
+        let node = async |name: &str| store.register_node(name, name, "all", now, now + chrono::TimeDelta::days(1)).await.unwrap();
+        let (one, two) = (node("one").await, node("two").await);
+        let claim = async |node: NodeId, store: &Store| store.claim_blocks(node, now, 2, &[]).await.unwrap();
+        let (first, second) = tokio::join!(claim(one, &store), claim(two, &store));
+        let mut all: Vec<i64> = first.iter().chain(&second).map(|block| block.id).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 3, "{}: 600 messages are three blocks, each held once", database.name);
+        let rows = store.load_due(&Which::Block(first[0]), &Again::default()).await.unwrap();
+        assert!(rows.len() == 256 || rows.len() == 88, "{}", database.name);
+        // The block is taken over: its old holder's mark is refused, the new one's is granted.
+        let block = first[0];
+        let mark = |fence| Batch {
+            marks: vec![Mark { message: block.id, claim: Claim { block: block.id, fence }, provider: "x".into() }],
+            ..Batch::default()
+        };
+        store.remove_node(one).await.unwrap();
+        let (_, taken) = store.take_over(two, now).await.unwrap();
+        let taken = taken.into_iter().find(|claim| claim.block == block.id).unwrap();
+        assert_eq!(store.commit_batch(one, now, &mark(block.fence)).await.unwrap(), Vec::<i64>::new(), "{}", database.name);
+        assert_eq!(store.commit_batch(two, now, &mark(taken.fence)).await.unwrap(), [block.id], "{}", database.name);
+        // A second mark for the same message is refused, and so is an answer to another attempt.
+        assert_eq!(store.commit_batch(two, now, &mark(taken.fence)).await.unwrap(), Vec::<i64>::new());
+        let answer = |attempt| Batch {
+            answers: vec![Answer {
+                message: block.id,
+                attempt,
+                provider: "x".into(),
+                at: now,
+                began: now,
+                state: MessageState::Accepted,
+                reason: None,
+                reply: None,
+                provider_id: None,
+                next_at: None,
+                snapshot: None,
+                uncounted: false,
+            }],
+            ..Batch::default()
+        };
+        store.commit_batch(two, now, &answer(2)).await.unwrap();
+        assert_eq!(world.number("SELECT COUNT(*) FROM messages WHERE state = 7").await, 0);
+        store.commit_batch(two, now, &answer(1)).await.unwrap();
+        assert_eq!(world.number("SELECT COUNT(*) FROM messages WHERE state = 7").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn who_unsubscribes_between_planning_and_hand_over_gets_nothing() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org", "bo@example.org", "cy@example.org", "di@example.org"]).await;
+        die(&world, false).await;
+        world.consent(1, Channel::Email, ConsentState::Withdrawn).await;
+        world.suppress(Channel::Email, "bo@example.org").await;
+        world.execute("UPDATE customers SET erased_at = 1 WHERE id = 3").await;
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.outbox(), ["di@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 4, erased 1, no_consent 1, suppressed 1, accepted 1");
+    }
+}
+
+#[tokio::test]
+async fn what_is_excluded_or_expired_at_hand_over_does_not_leave() {
+    for database in databases().await {
+        let file = SALE
+            .replace("holdout: 0%", "holdout: 0%, except: [ { attribute: loyalty.tier, is: gold } ]")
+            .replace("subject: \"Hello\" }", "subject: \"Hello\", expires: 1 hour }");
+        let world = world(&database, &file, &["ada@example.org", "bo@example.org"]).await;
+        die(&world, false).await;
+        let json = world.store.pick(
+            "UPDATE customers SET attributes = '{\"loyalty\":{\"tier\":\"gold\"}}' WHERE id = 1",
+            "UPDATE customers SET attributes = '{\"loyalty\":{\"tier\":\"gold\"}}'::jsonb WHERE id = 1",
+        );
+        world.execute(json).await;
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 2, excluded 1, accepted 1", "{}", database.name);
+    }
+    for database in databases().await {
+        let file = SALE.replace("subject: \"Hello\" }", "subject: \"Hello\", expires: 1 hour }");
+        let world = world(&database, &file, &["ada@example.org"]).await;
+        die(&world, false).await;
+        world.clock.advance_to("2027-03-01T11:00:00Z".parse().unwrap());
+        world.run_until("2027-03-01T11:30:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 1, expired 1", "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_missing_refuses_that_message_alone() {
+    for database in databases().await {
+        let world = world(&database, &SALE.replace("template: hello", "template: needy"), &["gold@example.org", "bo@example.org"]).await;
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.outbox(), ["gold@example.org"], "{}", database.name);
+        assert_eq!(world.sums("sale").await, "selected 2, missing_data 1, accepted 1");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_send_keeps_its_queue() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["broken@example.org", "ada@example.org"]).await;
+        world.run_until("2027-03-01T10:00:30Z").await;
+        let funnel = world.funnel("sale").await;
+        assert_eq!((funnel.waiting() + funnel.accepted(), funnel.selected()), (2, 2), "{}", database.name);
+        assert_eq!(
+            world.number("SELECT CAST(COALESCE(MAX(attempts), 0) AS BIGINT) FROM messages WHERE address = 'broken@example.org'").await,
+            0
+        );
+    }
+}
+
+#[tokio::test]
+async fn paused_waits_and_cancelled_never_leaves() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org", "bo@example.org"]).await;
+        die(&world, false).await;
+        let now = world.clock.now();
+        world.store.pause_campaign("sale", Some(now)).await.unwrap();
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 2, planned 2", "{}", database.name);
+        world.store.pause_campaign("sale", None).await.unwrap();
+        assert_eq!(world.store.cancel_campaign("sale", now).await.unwrap(), 2);
+        world.run_until("2027-03-01T11:30:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 2, cancelled 2", "{}", database.name);
+        assert!(world.outbox().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_unchanged_campaign_gets_no_new_version_and_a_vanished_one_is_retired() {
+    for database in databases().await {
+        let mut world = world(&database, SALE, &["ada@example.org"]).await;
+        world.apply().await;
+        world.campaign("other", &SALE.replace("2027-03-01", "2027-03-02"));
+        world.apply().await;
+        let versions = world.store.applied_versions().await.unwrap();
+        let found: Vec<(&str, i64)> = versions.iter().map(|(key, version)| (key.as_str(), version.version)).collect();
+        assert_eq!(found, [("other", 1), ("sale", 1)], "{}", database.name);
+        world.campaign("sale", &SALE.replace("Hello", "Good day"));
+        world.files.0.remove("campaigns/other.yaml");
+        world.apply().await;
+        let versions = world.store.applied_versions().await.unwrap();
+        let found: Vec<(&str, i64)> = versions.iter().map(|(key, version)| (key.as_str(), version.version)).collect();
+        assert_eq!(found, [("sale", 2)], "{}", database.name);
+        world.run_until("2027-03-03T10:00:00Z").await;
+        assert_eq!(world.outbox().len(), 1, "{}: the retired one does not run", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM links").await, 3, "{}: each version has its link", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM measures WHERE event = 'purchase' AND within = '7 days'").await, 3);
+    }
+}

@@ -6,11 +6,13 @@ use crate::config::PEPPER;
 use crate::customers::email;
 use crate::customers::keys::Keys;
 use crate::customers::phone;
+use crate::reports::selection;
 use crate::reports::why::{self, Answer, Known, wall};
-use crate::store::Store;
+use crate::segments::{Moment, Samples, ZoneInForce};
 use crate::store::customers::{Customer, Wanted};
 use crate::store::reports::CountedCampaign;
-use crate::types::Channel;
+use crate::store::{Store, from_micros};
+use crate::types::{Channel, Time, VersionId};
 use anyhow::Context;
 use chrono_tz::Tz;
 use clap::Args;
@@ -116,11 +118,11 @@ async fn not_selected(
     };
     let because = match past {
         None => format!("Not sent: {} has not run yet", campaign.key),
-        Some(past) => format!(
-            "Not sent: not selected for run {}, since the customer was not in the audience when it was planned on {}",
-            past.number,
-            wall(crate::store::from_micros(past.planned_at.unwrap_or(past.due_at)), zone)
-        ),
+        Some(past) => {
+            let planned = from_micros(past.planned_at.unwrap_or(past.due_at));
+            let decided = decided(store, campaign, customer, VersionId(past.version_id), planned).await?;
+            format!("Not sent: not selected for run {}, planned on {}: {decided}", past.number, wall(planned, zone))
+        }
     };
     match global.format {
         Format::Json => {
@@ -132,6 +134,44 @@ async fn not_selected(
         _ => println!("{} · {}\n\n{because}", title(customer), campaign.key),
     }
     Ok(Exit::Done)
+}
+
+/// Which condition of the version's audience left the customer out, asked as of the time of planning of what is known today.
+async fn decided(
+    store: &Store,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    version: VersionId,
+    planned: Time,
+) -> anyhow::Result<String> {
+    let born = from_micros(customer.created_at);
+    if born > planned {
+        return Ok("the customer was not in the base yet".into());
+    }
+    if let Some(erased) = customer.erased_at.map(from_micros) {
+        return Ok(format!("the customer was erased on {}", erased.format("%Y-%m-%d")));
+    }
+    let unknown = "the customer was not in the audience";
+    let Ok(definitions) = store.load_definitions(version).await else { return Ok(unknown.into()) };
+    let (Some(definition), Some(person)) = (definitions.campaigns.get(&campaign.key), store.person(customer.id).await?) else {
+        return Ok(unknown.into());
+    };
+    let segments = definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
+    let moment = Moment {
+        now: planned,
+        zone: ZoneInForce::Fixed(definition.schedule.zone),
+        segments: &segments,
+        currency: &definitions.workspace.currency,
+        rates: &definitions.workspace.rates,
+        seed: &definitions.workspace.seed,
+        samples: Samples::NONE,
+    };
+    Ok(match selection::left_out(&definition.audience, &person, &moment) {
+        Some(reason) => reason,
+        None => {
+            format!("{unknown} then, and would be by what is known today; data or consent came in since, or re-entry kept the customer out")
+        }
+    })
 }
 
 fn print(format: Format, campaign: &CountedCampaign, customer: &Customer, answers: &[Answer], zone: Tz) -> anyhow::Result<()> {

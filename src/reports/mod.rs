@@ -11,6 +11,7 @@ pub mod page;
 mod table;
 mod rows;
 mod overview;
+pub mod selection;
 pub mod why;
 
 pub use gather::{HELD_OUT, Question, gather};

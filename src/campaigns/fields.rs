@@ -1,7 +1,7 @@
 //! Field tables: what keys a mapping may have, what stands under them, and what is said about them.
 //!
-//! One table serves three purposes: it drives the check of a file ([`super::shapes`]), names the nearest key for a mistake, and
-//! gives the JSON Schema ([`super::schema`]). Keys of files.md that are not built yet stand here too, with `later`: they are known, and refused.
+//! One table serves three purposes: it drives the check of a file (`super::shapes`), names the nearest key for a mistake, and
+//! gives the JSON Schema (`super::schema`). Keys of files.md that are not built yet stand here too, with `later`: they are known, and refused.
 
 /// A kind of mapping.
 #[derive(Debug)]

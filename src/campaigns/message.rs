@@ -285,6 +285,6 @@ pub fn overlaid(message: &Node, variant: &Node) -> Node {
         .map()
         .unwrap_or_default()
         .iter()
-        .filter(|(key, _)| !has(&key.text) && !(body && matches!(key.text.as_str(), "template" | "text")));
+        .filter(|(key, _)| !(has(&key.text) || body && matches!(key.text.as_str(), "template" | "text")));
     Node { span: variant.span, value: Value::Map(kept.cloned().chain(own.iter().cloned()).collect()) }
 }

@@ -1,7 +1,7 @@
 //! The definition files: posthaste.yaml, campaigns, segments; read with positions, checked against all they name.
 //!
 //! [`read`] takes the files of a folder or of an applied version, and gives either [`Definitions`] in which every name exists and
-//! every unit is read, or all problems of all files. The keys stand in field tables ([`tables`]), from which [`schemas`] come too.
+//! every unit is read, or all problems of all files. The keys stand in field tables (`tables`), from which [`schemas`] come too.
 
 mod arms;
 mod audience;
@@ -28,5 +28,5 @@ mod workspace;
 
 pub use mapping::Mapping;
 pub use model::*;
-pub use read::{Definitions, read};
+pub use read::{Definitions, in_the_past, read};
 pub use schema::schemas;

@@ -6,7 +6,9 @@ use super::model::{Campaign, Segment, Workspace};
 use super::names::{Names, file_key};
 use super::{campaign, segment, words_of_messages, workspace};
 use crate::diagnostics::{Files, Problem, Problems};
+use crate::schedule::Rule;
 use crate::templates::{Languages, Library};
+use crate::types::Time;
 use crate::yaml::{self, Node};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,6 +89,23 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
     nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
     nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })
+}
+
+/// `at` in the past, for a campaign that is applied for the first time or changed: it would never run.
+pub fn in_the_past(files: &Files, campaign: &Campaign, now: Time) -> Option<Problem> {
+    let schedule = &campaign.schedule;
+    if !matches!(schedule.rule, Rule::At(_) | Rule::Instant(_)) || schedule.rule.after(now, schedule.zone, None, None).is_some() {
+        return None;
+    }
+    let file = format!("campaigns/{}.yaml", campaign.key);
+    let node = files.text(&file).and_then(|text| yaml::read(&file, text, &mut Problems::default()));
+    let span = node.as_ref().and_then(|node| Some(node.get("schedule")?.get("at")?.span));
+    let local = now.with_timezone(&schedule.zone).format("%Y-%m-%d %H:%M");
+    Some(
+        Problem::new(file, span, "the campaign's time is in the past")
+            .label(format!("now it is {local} in {}", schedule.zone))
+            .help("write a later time; what was missed is not made up for before the first apply"),
+    )
 }
 
 /// A file from which nothing came out has a problem, or it would be left out silently.

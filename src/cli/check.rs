@@ -16,10 +16,10 @@ pub struct Check {}
 pub async fn run(global: &Global, _arguments: Check) -> anyhow::Result<Exit> {
     let files = global.workspace().files()?;
     let (_, problems) = campaigns::read(&files);
-    if global.format == Format::Json {
-        println!("{:#}", problems.to_json(&files));
-    } else {
-        show(&problems, &files);
+    match global.format {
+        Format::Json => println!("{:#}", problems.to_json(&files)),
+        Format::Csv => lines(&problems, &files)?,
+        Format::Table | Format::Html => show(&problems, &files),
     }
     eprintln!("{}", summary(&files, &problems));
     Ok(if problems.count() > 0 { Exit::Problems } else { Exit::Done })
@@ -28,6 +28,22 @@ pub async fn run(global: &Global, _arguments: Check) -> anyhow::Result<Exit> {
 /// Prints problems as a person reads them; colours where the output is a terminal.
 pub fn show(problems: &Problems, files: &Files) {
     print!("{}", problems.render(files, std::io::stdout().is_terminal(), WIDTH));
+}
+
+/// One line a problem.
+fn lines(problems: &Problems, files: &Files) -> anyhow::Result<()> {
+    let columns = ["severity", "file", "line", "column", "message", "label", "help"];
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record(columns)?;
+    for problem in problems.to_json(files).as_array().into_iter().flatten() {
+        writer.write_record(columns.map(|column| match &problem[column] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(items) => items.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join("; "),
+            serde_json::Value::Null => String::new(),
+            other => other.to_string(),
+        }))?;
+    }
+    Ok(writer.flush()?)
 }
 
 /// One line: what was read, and what is to be mended.

@@ -257,6 +257,17 @@ fn all_problems_of_all_files_come_at_once() {
 }
 
 #[test]
+fn a_time_in_the_past_is_a_problem_when_it_is_applied() {
+    let files = with("campaigns/sale.yaml", "every: day at 10:00", "at: 2027-03-01 10:00");
+    let (definitions, problems) = campaigns::read(&files);
+    assert_eq!(problems.count(), 0, "check does not ask the clock");
+    let sale = &definitions.unwrap().campaigns["sale"];
+    assert!(campaigns::in_the_past(&files, sale, "2027-03-01T07:59:59Z".parse().unwrap()).is_none());
+    let problem = campaigns::in_the_past(&files, sale, "2027-03-01T08:00:00Z".parse().unwrap()).unwrap();
+    assert_eq!(&SALE.replace("every: day at 10:00", "at: 2027-03-01 10:00")[problem.span.unwrap().start..][..10], "2027-03-01");
+}
+
+#[test]
 fn people_of_a_test_may_stand_in_a_csv_file() {
     let mut files = with(
         "campaigns/sale.yaml",

@@ -69,11 +69,12 @@ impl Checked<'_> {
                             self.at(need, node, problem);
                         }
                     }
-                    for fault in compiled.lint(self.campaign.class) {
+                    let lacking = self.must_carry(message, node, &compiled);
+                    // What a whole message lacks is said once, not for each of its parts.
+                    for fault in compiled.lint(self.campaign.class).into_iter().filter(|fault| !(lacking && fault.part == Part::Body)) {
                         let span = words_span(node, fault.part, &fault.language);
                         self.problems.push(fault.at(self.file, span));
                     }
-                    self.must_carry(message, node, &compiled);
                 }
                 Err(faults) => {
                     for fault in faults {
@@ -97,19 +98,23 @@ impl Checked<'_> {
         self.problems.push(problem);
     }
 
-    /// Email that may be declined says how, and advertising says who sends it.
-    fn must_carry(&mut self, message: &Message, node: &Node, compiled: &MessageTemplate) {
+    /// Email that may be declined says how, and advertising says who sends it. True when something lacks.
+    fn must_carry(&mut self, message: &Message, node: &Node, compiled: &MessageTemplate) -> bool {
         if message.channel != Channel::Email || self.campaign.class == Class::Transactional {
-            return;
+            return false;
         }
+        let mut lacking = false;
         let reads = |names: &[&str]| compiled.needs().iter().any(|need| names.contains(&need.path.as_str()));
-        let (file, span) = self.place_of_template(message, node, compiled);
+        let (file, span) = (self.file.to_string(), node.get("template").map(|template| template.span));
         if !reads(&["unsubscribe_url", "preferences_url"]) {
-            self.problems.push(
-                Problem::new(file.clone(), span, "the unsubscribe link is missing")
-                    .label(format!("{} email must have one", self.campaign.class))
-                    .help("put <a href=\"{{unsubscribe_url}}\">…</a> into the template, or into a footer that all templates share: {{> footer}}"),
-            );
+            lacking = true;
+            let is_advertising = self.campaign.class == Class::Advertising;
+            let problem = Problem::new(file.clone(), span, "the unsubscribe link is missing")
+                .label(format!("{} email {} have one", self.campaign.class, if is_advertising { "must" } else { "should" }))
+                .help(
+                    "put <a href=\"{{unsubscribe_url}}\">…</a> into the template, or into a footer that all templates share: {{> footer}}",
+                );
+            self.problems.push(if is_advertising { problem } else { problem.warning() });
         }
         if self.campaign.class == Class::Advertising {
             let has = self.workspace.identities.get(&message.from).is_some_and(|identity| identity.postal_address.is_some());
@@ -124,6 +129,7 @@ impl Checked<'_> {
                     .help(format!("advertising email must show it: add postal_address to identities.{} in posthaste.yaml", message.from)),
                 );
             } else if !reads(&["identity.postal_address"]) {
+                lacking = true;
                 self.problems.push(
                     Problem::new(file, span, "the postal address is missing")
                         .label("advertising email must show it")
@@ -131,12 +137,7 @@ impl Checked<'_> {
                 );
             }
         }
-    }
-
-    /// The template's file for this language; else where the campaign names it.
-    fn place_of_template(&self, message: &Message, node: &Node, compiled: &MessageTemplate) -> (String, Option<Span>) {
-        let _ = (message, compiled);
-        (self.file.to_string(), node.get("template").map(|template| template.span))
+        lacking
     }
 }
 

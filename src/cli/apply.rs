@@ -38,7 +38,7 @@ pub async fn run(global: &Global, arguments: Apply) -> anyhow::Result<Exit> {
         for line in &coming {
             eprintln!("{line}");
         }
-        if !agreed()? {
+        if !agreed("Apply?")? {
             eprintln!("Nothing was applied");
             return Ok(Exit::Refused);
         }
@@ -72,12 +72,12 @@ fn counted(count: usize) -> String {
 }
 
 /// Asks the person at the terminal; nobody there is a no.
-fn agreed() -> anyhow::Result<bool> {
+pub fn agreed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        eprintln!("Nobody is there to ask; write --yes to apply");
+        eprintln!("Nobody is there to ask; write --yes");
         return Ok(false);
     }
-    eprint!("Apply? [y/N] ");
+    eprint!("{question} [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

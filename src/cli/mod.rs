@@ -15,6 +15,10 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod schema;
+pub mod serving;
+pub mod table;
+pub mod campaigns;
+pub mod runs;
 pub mod test;
 pub mod why;
 
@@ -130,6 +134,10 @@ pub enum Command {
     Test(test::Arguments),
     /// What would change, who would get what, and why not
     Plan(plan::Arguments),
+    /// List campaigns; show, pause, resume or cancel one
+    Campaigns(campaigns::Arguments),
+    /// List runs with their sums, or show one
+    Runs(runs::Arguments),
     /// Make what the files say what engines do
     Apply(apply::Apply),
     /// The engine: plans what is due and sends it
@@ -174,6 +182,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Test(arguments) => test::run(&global, arguments).await,
         Command::Plan(arguments) => plan::run(&global, arguments).await,
         Command::Completions(arguments) => completions::run(arguments),
+        Command::Campaigns(arguments) => campaigns::run(&global, arguments).await,
+        Command::Runs(arguments) => runs::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,
         Command::Run(arguments) => run::run(&global, arguments).await,
         Command::Migrate => {

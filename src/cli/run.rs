@@ -1,14 +1,15 @@
 //! `posthaste run`: the engine in this process.
 
-use super::{Exit, Global};
+use super::{Exit, Global, serving};
 use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
-use crate::diagnostics::Files;
 use crate::dispatch::Outlets;
 use crate::engine::{self, Engine, Parts};
-use crate::store::Store;
+use crate::server;
 use crate::tracking::Tokens;
+use anyhow::Context;
 use clap::Args;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,19 +20,22 @@ pub struct Run {
     #[arg(long)]
     pub until_idle: bool,
     /// Plan the runs that are due, hand nothing over, and end
-    #[arg(long, conflicts_with = "until_idle")]
+    #[arg(long)]
     pub plan_only: bool,
+    /// Where tracked links, unsubscriptions and events are answered
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
 }
 
 pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
     log();
     let workspace = global.workspace();
-    let store = open_store(&workspace).await?;
+    let store = global.store().await?;
     let stop = CancellationToken::new();
     let parts =
         Parts { store: store.clone(), clock: global.clock(), open: opener(&workspace)?, arms: Default::default(), stop: stop.clone() };
     let engine = Engine::start(parts).await?;
-    stop_on_signals(stop);
+    stop_on_signals(stop.clone());
     if arguments.plan_only {
         let turn = engine.plan().await?;
         engine.end().await?;
@@ -39,8 +43,17 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
     } else if arguments.until_idle {
         engine.run_until_idle().await?;
     } else {
-        eprintln!("The engine runs; stop it with ctrl-c");
-        engine.run().await?;
+        let listener =
+            tokio::net::TcpListener::bind(arguments.listen).await.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        let state = serving::state(global, &store, &workspace).await?;
+        eprintln!("The engine runs, and answers on http://{}; stop it with ctrl-c", listener.local_addr()?);
+        let answering = tokio::spawn(server::serve(listener, state.clone(), stop.clone()));
+        let site = tokio::spawn(serving::follow(store.clone(), state, stop.clone()));
+        let result = engine.run().await;
+        stop.cancel();
+        answering.await??;
+        site.await?;
+        result?;
     }
     store.close().await;
     Ok(Exit::Done)
@@ -50,18 +63,6 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "posthaste=warn".into());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-}
-
-/// The database that posthaste.yaml or the command line names.
-pub async fn open_store(workspace: &Workspace) -> anyhow::Result<Store> {
-    let mut top = Files::default();
-    for (path, content) in workspace.files()?.0 {
-        if path == "posthaste.yaml" {
-            top.insert(path, content);
-        }
-    }
-    let written = campaigns::read(&top).0.and_then(|definitions| definitions.workspace.database);
-    workspace.store(written.as_deref()).await
 }
 
 /// Opens providers with the secrets of this machine; what stays closed is said, and its queue is kept.

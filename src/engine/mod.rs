@@ -259,7 +259,8 @@ impl Engine {
     }
 }
 
-async fn applied_workspace(store: &Store) -> Result<Option<(VersionId, Workspace)>, store::Error> {
+/// The workspace's file as it was applied last.
+pub async fn applied_workspace(store: &Store) -> Result<Option<(VersionId, Workspace)>, store::Error> {
     let Some(version) = store.applied_workspace().await? else { return Ok(None) };
     let definitions = store.load_definitions(version.id).await?;
     Ok(Some((version.id, definitions.workspace)))

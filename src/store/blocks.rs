@@ -58,6 +58,33 @@ pub struct Due {
     pub left: bool,
 }
 
+impl Due {
+    /// A message that stands in no ledger, for looking at: number 0 is nobody's.
+    pub fn alone(channel: Channel, arm: i16, address: Option<String>, due: Time, person: Person) -> Self {
+        Due {
+            id: 0,
+            run: RunId(0),
+            customer: 0,
+            channel,
+            arm,
+            address,
+            site: String::new(),
+            due_at: micros(due),
+            expires_at: None,
+            attempts: 0,
+            first_try_at: None,
+            person,
+            key: None,
+            suppression: None,
+            consent: None,
+            consent_to_all: None,
+            erased: false,
+            excluded: false,
+            left: false,
+        }
+    }
+}
+
 /// The customer's own fields, and attributes as JSON text.
 #[derive(Debug, Clone, Default)]
 pub struct Person {

@@ -6,6 +6,8 @@ pub mod apply;
 pub mod check;
 pub mod demo;
 pub mod catcher;
+pub mod customers;
+pub mod export;
 pub mod import;
 pub mod git;
 pub mod init;
@@ -118,6 +120,10 @@ pub enum Command {
     Init(init::Init),
     /// Bring people, events, consents or suppressions in from a file
     Import(import::Import),
+    /// Show, find and erase people
+    Customers(customers::Customers),
+    /// Write people, events or the ledger as CSV or JSON lines
+    Export(export::Export),
     /// Find every problem of every file
     Check(check::Check),
     /// Write JSON Schemas of the files, for editors
@@ -172,6 +178,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Init(arguments) => init::run(&global, arguments).await,
         Command::Import(arguments) => import::run(&global, arguments).await,
+        Command::Customers(arguments) => customers::run(&global, arguments).await,
+        Command::Export(arguments) => export::run(&global, arguments).await,
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Report(arguments) => report::run(&global, arguments).await,

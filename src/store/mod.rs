@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod attributes;
+pub mod audit;
 pub mod audience;
 pub mod batch;
 pub mod blocks;
@@ -17,10 +18,12 @@ pub mod events;
 pub mod ledger;
 pub mod links;
 pub mod nodes;
+pub mod people;
 pub mod planning;
 pub mod reports;
 pub mod responses;
 pub mod runs;
+pub mod settings;
 pub mod sql;
 pub mod suppressions;
 pub mod samples;

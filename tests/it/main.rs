@@ -1,5 +1,6 @@
 //! Stories at the level of the user, one file a stage; store stories run on SQLite and on PostgreSQL.
 
+mod customers;
 mod databases;
 mod define;
 mod deliver;

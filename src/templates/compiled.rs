@@ -52,23 +52,27 @@ impl Compiled {
             functions::register(&mut rendering, &self.used, scene);
             self.template.render(functions::registry(self.limit.escape), context, &mut rendering, &mut out)
         };
-        result.map_err(|error| self.explained(error.reason(), needs))?;
+        result.map_err(|error| self.explained(error.reason(), context.data(), needs))?;
         if out.text.contains(FORBIDDEN) {
             return Err(RenderError::Unsafe { variable: self.culprit(context.data(), needs) });
         }
         Ok(out.text)
     }
 
-    fn explained(&self, reason: &RenderErrorReason, needs: &[Need]) -> RenderError {
+    fn explained(&self, reason: &RenderErrorReason, data: &Value, needs: &[Need]) -> RenderError {
         match reason {
-            RenderErrorReason::MissingVariable(written) => {
-                let written = written.as_deref().unwrap_or("a value that a helper looks for");
+            RenderErrorReason::MissingVariable(Some(written)) => {
                 let bare = written.trim_start_matches("../").trim_start_matches("this.").trim_start_matches("@root.").replace('/', ".");
                 let full = needs
                     .iter()
                     .map(|need| need.path.as_str())
                     .find(|path| path.strip_suffix(bare.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
                 RenderError::Missing { variable: full.unwrap_or(&bare).to_string() }
+            }
+            // A function inside another found nothing.
+            RenderErrorReason::MissingVariable(None) => {
+                let missing = needs.iter().find(|need| !need.has_default && values(data, &need.path).is_empty());
+                RenderError::Missing { variable: missing.map_or("a value that a helper looks for", |need| &need.path).to_string() }
             }
             RenderErrorReason::IOError(_) => RenderError::TooLarge { limit: self.limit.bytes },
             RenderErrorReason::NestedError(inside) => match inside.downcast_ref::<Stop>() {

@@ -217,6 +217,16 @@ struct ValueFunction<'a> {
     scene: &'a Scene<'a>,
 }
 
+impl ValueFunction<'_> {
+    /// What is missing stays missing, so that `{{default (vocative first_name) 'friend'}}` sees it.
+    fn value(&self, given: &Helper<'_>) -> Answer {
+        match (self.call)(given, self.scene) {
+            Err(error) if matches!(error.reason(), RenderErrorReason::MissingVariable(_)) => Ok(None),
+            answer => answer,
+        }
+    }
+}
+
 impl HelperDef for ValueFunction<'_> {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
@@ -225,10 +235,27 @@ impl HelperDef for ValueFunction<'_> {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        Ok(match (self.call)(given, self.scene)? {
-            Some(value) => ScopedJson::Derived(value),
-            None => ScopedJson::Missing,
-        })
+        Ok(self.value(given)?.map_or(ScopedJson::Missing, ScopedJson::Derived))
+    }
+
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        given: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        rendering: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let Some(value) = self.value(given)? else {
+            let missing = given.params().iter().chain(given.hash().values()).find(|param| param.is_value_missing());
+            return Err(RenderError::strict_error(missing.and_then(PathAndJson::relative_path)));
+        };
+        let written = value.render();
+        match rendering.is_disable_escape() {
+            true => out.write(&written)?,
+            false => out.write(&escaped(&written, self.scene.escape))?,
+        }
+        Ok(())
     }
 }
 

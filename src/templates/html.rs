@@ -16,18 +16,25 @@ use std::borrow::Cow;
 /// Links that are never tracked: they are ours already.
 const OURS: &[&str] = &["unsubscribe_url", "preferences_url", "view_url", "confirm_url"];
 
+/// HTML with its styles inlined, or as it was, and why.
+pub(super) struct Styled {
+    pub html: String,
+    pub not_inlined: Option<String>,
+}
+
 /// MJML to HTML with its styles inlined. `Err` says what MJML could not read, or which `{{…}}` it would lose.
-pub(super) fn from_mjml(mjml: &str) -> Result<String, Lost> {
+pub(super) fn from_mjml(mjml: &str) -> Result<Styled, Lost> {
     let mut mask = Mask::default();
-    let hidden = mask.hide(mjml);
+    // mrml 6.0 stumbles over line ends of Windows.
+    let hidden = mask.hide(&mjml.replace("\r\n", "\n"));
     let parsed = mrml::parse(&hidden).map_err(|error| Lost::Unreadable(error.to_string()))?;
     let options = mrml::prelude::render::RenderOptions::default();
     let html = parsed.element.render(&options).map_err(|error| Lost::Unreadable(error.to_string()))?;
-    let html = with_styles(&html).map_err(Lost::Unreadable)?;
-    if let Some(source) = mask.lost(&html).first() {
+    let styled = styled(html);
+    if let Some(source) = mask.lost(&styled.html).first() {
         return Err(Lost::Tag(source.to_string()));
     }
-    Ok(mask.show(&html))
+    Ok(Styled { html: mask.show(&styled.html), ..styled })
 }
 
 /// Why MJML did not become HTML.
@@ -39,23 +46,70 @@ pub(super) enum Lost {
 }
 
 /// HTML with its styles inlined; HTML without a style sheet stays as it is.
-pub(super) fn inlined(html: &str) -> Result<String, String> {
+pub(super) fn inlined(html: &str) -> Styled {
     let mut mask = Mask::default();
-    let hidden = mask.hide(html);
-    Ok(mask.show(&with_styles(&hidden)?))
+    let styled = styled(mask.hide(html));
+    Styled { html: mask.show(&styled.html), ..styled }
+}
+
+fn styled(hidden: String) -> Styled {
+    match with_styles(&hidden) {
+        Ok(html) => Styled { html, not_inlined: None },
+        Err(error) => Styled { html: hidden, not_inlined: Some(error) },
+    }
 }
 
 fn with_styles(hidden: &str) -> Result<String, String> {
     if !hidden.to_ascii_lowercase().contains("<style") {
         return Ok(hidden.to_string());
     }
-    css_inline::CSSInliner::options()
-        .keep_style_tags(true)
-        .remove_inlined_selectors(true)
-        .load_remote_stylesheets(false)
-        .build()
-        .inline(&bodies_written(hidden))
-        .map_err(|error| error.to_string())
+    let inliner =
+        css_inline::CSSInliner::options().keep_style_tags(true).remove_inlined_selectors(true).load_remote_stylesheets(false).build();
+    let whole = bodies_written(hidden);
+    // A style attribute that CSS cannot read (`color: red;;`) ends the inlining; mail programs just skip what is empty in it.
+    inliner.inline(&whole).or_else(|_| inliner.inline(&styles_mended(&whole))).map_err(|error| error.to_string())
+}
+
+/// Style attributes without empty declarations.
+fn styles_mended(hidden: &str) -> String {
+    let mut out = String::with_capacity(hidden.len());
+    let mut at = 0;
+    for piece in pieces(hidden) {
+        let Piece::Start(start) = piece else { continue };
+        let Some(range) = start.attribute("style").and_then(|attribute| attribute.value.clone()) else { continue };
+        let declarations: Vec<&str> =
+            declarations(&hidden[range.clone()]).into_iter().map(str::trim).filter(|part| part.contains(':')).collect();
+        out.push_str(&hidden[at..range.start]);
+        out.push_str(&declarations.join("; "));
+        at = range.end;
+    }
+    out.push_str(&hidden[at..]);
+    out
+}
+
+/// Split at semicolons that stand outside of quotes, brackets and entities.
+fn declarations(style: &str) -> Vec<&str> {
+    let (mut found, mut start, mut quote, mut depth) = (Vec::new(), 0, None, 0usize);
+    for (at, c) in style.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, ';') if depth == 0 && !is_entity(&style[start..at]) => {
+                found.push(&style[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&style[start..]);
+    found
+}
+
+fn is_entity(before: &str) -> bool {
+    before.rfind('&').is_some_and(|at| at + 1 < before.len() && before[at + 1..].chars().all(|c| c.is_ascii_alphanumeric() || c == '#'))
 }
 
 /// Readers of HTML put a `<tbody>` before a table's first row. Where a block tag stands before that row, it must stand inside.
@@ -304,9 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn untidy_style_attributes_are_mended() {
+        let html = "<style>p{color:red}</style><p style=\"\n  margin: 10px 0;\n  font-family: Georgia;;\n  \">x</p><p style='background:url(a;b);'>y</p>";
+        let found = with_styles(html).unwrap();
+        assert!(found.contains("margin: 10px 0;font-family: Georgia"), "{found}");
+        assert!(found.contains("url(a;b)"), "{found}");
+    }
+
+    #[test]
     fn blocks_between_rows_stay_between_rows_when_styles_are_inlined() {
         let html = "<style>td{color:red} @media (max-width:600px){td{color:blue}}</style><table>{{#each items}}<tr><td title=\"{{default a \"b\"}}\">{{title}}</td></tr>{{/each}}</table><!--[if mso]>{{x}}<![endif]-->";
-        let found = inlined(html).unwrap();
+        let found = inlined(html).html;
         assert!(
             found.contains("{{#each items}}<tr><td title=\"{{default a \"b\"}}\" style=\"color: red;\">{{title}}</td></tr>{{/each}}"),
             "{found}"

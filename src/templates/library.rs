@@ -1,7 +1,7 @@
 //! All templates, partials, layouts and locales of a workspace, read once.
 
 use super::expand::{Expanded, Form, expand};
-use super::html::{Lost, from_mjml, inlined};
+use super::html::{Lost, Styled, from_mjml, inlined};
 use super::message::Part;
 use super::needs::{self, Reading};
 use super::{lint, mask, mjml, tags};
@@ -200,21 +200,18 @@ impl Library {
             return;
         }
         let compiled = match (form, files.text(&compiled_path(name, language))) {
-            (Form::Mjml, Some(compiled)) => Ok(compiled.to_string()),
-            (Form::Mjml, None) => from_mjml(&source.text).map_err(|lost| match lost {
-                Lost::Unreadable(message) => Problem::new(path, None, format!("MJML cannot read this: {message}")),
-                Lost::Tag(tag) => {
-                    let at = source.text.find(&tag).unwrap_or(0);
-                    let problem = source.problem(at..at + tag.len(), "MJML keeps nothing at this place");
-                    problem.label("would be lost").help("put it into mj-text, between sections or columns, or into mj-raw")
-                }
-            }),
-            _ => inlined(&source.text).map_err(|message| Problem::new(path, None, format!("the styles cannot be inlined: {message}"))),
+            (Form::Mjml, Some(compiled)) => Styled { html: compiled.to_string(), not_inlined: None },
+            (Form::Mjml, None) => match from_mjml(&source.text) {
+                Ok(styled) => styled,
+                Err(lost) => return problems.push(unmade(path, &source, lost)),
+            },
+            _ => inlined(&source.text),
         };
-        match compiled {
-            Ok(compiled) => variant.html = Some(Html { source, form, compiled: Arc::from(compiled) }),
-            Err(problem) => problems.push(problem),
+        if let Some(error) = compiled.not_inlined {
+            let problem = Problem::new(path, None, "the styles cannot be inlined, some mail programs will not see them").warning();
+            problems.push(problem.label(error.clone()).help(format!("mend the CSS: {error}")));
         }
+        variant.html = Some(Html { source, form, compiled: Arc::from(compiled.html) });
     }
 
     /// Helpers, lines of locales.
@@ -258,6 +255,17 @@ impl Library {
                 flatten(path, "", &node, &mut lines, problems);
             }
             self.locales.insert(language.to_string(), lines);
+        }
+    }
+}
+
+fn unmade(path: &str, source: &Expanded, lost: Lost) -> Problem {
+    match lost {
+        Lost::Unreadable(message) => Problem::new(path, None, format!("MJML cannot read this: {message}")),
+        Lost::Tag(tag) => {
+            let at = source.text.find(&tag).unwrap_or(0);
+            let problem = source.problem(at..at + tag.len(), "MJML keeps nothing at this place");
+            problem.label("would be lost").help("put it into mj-text, between sections or columns, or into mj-raw")
         }
     }
 }

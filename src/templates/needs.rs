@@ -103,7 +103,7 @@ impl Walk<'_> {
         if call.params.is_empty() && call.hash.is_empty() {
             let Some(name) = call.name.as_name() else { return self.parameter(&call.name, false) };
             if is_function(name) {
-                return self.call(name, call);
+                return self.call(name, call, false);
             }
             if self.depth == 0 {
                 if let Some(path) = self.resolve(name) {
@@ -113,11 +113,11 @@ impl Walk<'_> {
             return self.parameter(&Parameter::Name(name.to_string()), false);
         }
         let name = call.name.as_name().unwrap_or_default().to_string();
-        self.call(&name, call);
+        self.call(&name, call, false);
     }
 
-    /// A function with its parameters.
-    fn call(&mut self, name: &str, call: &HelperTemplate) {
+    /// A function with its parameters; `lenient` when what is around it minds nothing missing.
+    fn call(&mut self, name: &str, call: &HelperTemplate, lenient: bool) {
         self.name(name);
         if name == "t" {
             match call.params.first() {
@@ -128,7 +128,7 @@ impl Walk<'_> {
                 }
             }
         }
-        let lenient = LENIENT.contains(&name);
+        let lenient = lenient || LENIENT.contains(&name);
         for parameter in &call.params {
             self.parameter(parameter, lenient);
         }
@@ -231,7 +231,7 @@ impl Walk<'_> {
                     if call.params.is_empty() && call.hash.is_empty() && !call.name.as_name().is_some_and(is_function) {
                         self.parameter(&call.name, lenient);
                     } else {
-                        self.call(&call.name.as_name().unwrap_or_default().to_string(), call);
+                        self.call(call.name.as_name().unwrap_or_default(), call, lenient);
                     }
                 }
             }
@@ -402,6 +402,7 @@ mod tests {
             "{{upper (default name 'x')}} {{plural (days_until event.at) one='#' other=label}}",
             &["name? name", "event.at event.at", "label label"],
         );
+        check("{{default (vocative first_name) 'x'}}", &["first_name? first_name"]);
         check("{{event.items.0.title}}", &["event.items[].title event.items.0.title"]);
         check(
             "{{#each (take (unique seen 'sku') 3)}}{{#with (find 'products' sku)}}{{title}}{{/with}}{{/each}}",

@@ -102,6 +102,7 @@ fn every_helper_says_what_the_manual_promises() {
     };
     for (body, expected) in [
         ("{{default last_name 'friend'}} {{default empty 'x'}} {{default nothing 'y'}} {{default first_name 'z'}}", "friend x y олена"),
+        ("{{default (upper last_name) 'friend'}} {{#if (gt (days_until nothing) 3)}}a{{else}}b{{/if}}", "friend b"),
         ("{{upper first_name}} {{capitalize first_name}} {{lower 'ABC'}}", "ОЛЕНА Олена abc"),
         ("{{join interests ', '}} {{len interests}} {{len missing}}", "shoes, lamps 2 0"),
         ("{{format_date coupon_until style='long'}} {{days_until coupon_until}}", "March 7, 2027 6"),
@@ -134,6 +135,7 @@ fn a_missing_value_a_refusal_and_a_control_character_leave_only_that_person_out(
     assert_eq!(text("{{first_name}}", json!({})), missing("first_name"));
     assert_eq!(text("{{first_name}}", json!({ "first_name": null })), missing("first_name"));
     assert_eq!(text("{{upper first_name}}", json!({})), missing("first_name"));
+    assert_eq!(text("{{plural (days_until next.due) one='#'}}", json!({})), missing("next.due"));
     assert_eq!(text("{{#each event.items}}{{title}}{{/each}}", json!({ "event": { "items": [{}] } })), missing("event.items[].title"));
     assert_eq!(text("{{#each event.items}}x{{/each}}", json!({ "event": {} })), missing("event.items"));
     assert_eq!(
@@ -245,4 +247,63 @@ fn problems_of_templates_come_with_their_places() {
         ]
     );
     let _ = Class::Advertising;
+}
+
+/// The sample templates, if they are on this machine.
+fn samples(folder: &str, ending: &str) -> Vec<(String, String)> {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/templates")).join(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                found.push((name, std::fs::read_to_string(&path).unwrap_or_default()));
+            }
+        }
+    }
+    if found.is_empty() {
+        eprintln!("no sample templates in ../shared/data/templates/{folder}: left out");
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_mjml_sample_becomes_html_with_all_its_links_and_images() {
+    let all = samples("mjml", ".mjml");
+    let expected = samples("", "mjml_expected.csv").pop().map(|(_, text)| text).unwrap_or_default();
+    let files = files(&all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Vec<_>>());
+    for row in expected.lines().skip(1) {
+        let columns: Vec<&str> = row.split(',').collect();
+        let [file, _, bytes, errors, links, images, characters] = columns[..] else { panic!("{row}") };
+        let name = file.trim_end_matches(".mjml");
+        let mut problems = Problems::default();
+        let library = Library::read(&files, &languages(), &mut problems);
+        let own: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.file == format!("templates/{file}") && problem.severity == posthaste::diagnostics::Severity::Problem)
+            .map(|problem| problem.title.clone())
+            .collect();
+        eprintln!("{file} bytes {bytes} errors {errors} links {links} images {images} chars {characters}: {own:?}");
+        if !own.is_empty() {
+            continue;
+        }
+        let none = Words::default();
+        let source = Source { channel: Channel::Email, body: Body::Template(name), subject: &none, preheader: &none };
+        let template = MessageTemplate::compile(&library, &source, &[], Track::default(), &mut Links::new()).unwrap();
+        let data: serde_json::Map<String, Value> = template.needs().iter().map(|need| (need.path.clone(), json!("x"))).collect();
+        let found = template.render(&Value::Object(data), &reader("en")).unwrap();
+        let html = found.html.unwrap();
+        eprintln!(
+            "   bytes {} links {} images {} chars {}",
+            html.len(),
+            html.matches("<a ").count(),
+            html.matches("<img ").count(),
+            found.text.chars().count()
+        );
+    }
 }

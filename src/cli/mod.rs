@@ -13,6 +13,7 @@ pub mod git;
 pub mod init;
 pub mod completions;
 pub mod plan;
+pub mod render;
 pub mod report;
 pub mod run;
 pub mod schedule;
@@ -128,6 +129,8 @@ pub enum Command {
     Check(check::Check),
     /// Write JSON Schemas of the files, for editors
     Schema(schema::Schema),
+    /// Render a template with a JSON object: HTML, text, subject, size, lint
+    Render(render::Arguments),
     /// What a campaign achieved, or `overview`: all campaigns in one table
     Report(report::Arguments),
     /// Why a message was or was not sent to a customer
@@ -182,6 +185,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Export(arguments) => export::run(&global, arguments).await,
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
+        Command::Render(arguments) => render::run(&global, arguments).await,
         Command::Report(arguments) => report::run(&global, arguments).await,
         Command::Why(arguments) => why::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,

@@ -373,7 +373,6 @@ pub(super) fn is_forbidden(c: char, escape: Escape) -> bool {
     match c {
         '\n' | '\t' | '\r' => escape == Escape::Line,
         '\u{2028}' | '\u{2029}' => escape == Escape::Line,
-        '\u{e0f0}' | '\u{e0f1}' => true,
         c => c.is_control(),
     }
 }

@@ -358,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn the_language_of_a_page_is_kept() {
+        let styled = from_mjml(
+            "<mjml lang=\"{{t 'language'}}\"><mj-head><mj-style>a{color:red}</mj-style></mj-head><mj-body><mj-section><mj-column><mj-text>x</mj-text></mj-column></mj-section></mj-body></mjml>\n",
+        );
+        let html = styled.map(|styled| styled.html).unwrap_or_else(|lost| panic!("{lost:?}"));
+        assert!(html.contains("<html lang=\"{{t 'language'}}\""), "{html}");
+    }
+
+    #[test]
     fn untidy_style_attributes_are_mended() {
         let html = "<style>p{color:red}</style><p style=\"\n  margin: 10px 0;\n  font-family: Georgia;;\n  \">x</p><p style='background:url(a;b);'>y</p>";
         let found = with_styles(html).unwrap();

@@ -64,6 +64,8 @@ pub struct Library {
     pub(super) templates: BTreeMap<String, BTreeMap<String, Variant>>,
     pub(super) locales: BTreeMap<String, Locale>,
     languages: Languages,
+    /// The files of each template, also of one with problems.
+    reaches: BTreeMap<String, BTreeSet<String>>,
 }
 
 const FOLDERS: [&str; 3] = ["partials/", "layouts/", "locales/"];
@@ -87,6 +89,7 @@ impl Library {
                 continue;
             }
             let Some(source) = expand(files, path, form, problems) else { continue };
+            library.reaches.entry(name.clone()).or_default().extend(source.files.iter().cloned());
             if source.files.iter().any(|file| broken.contains(file)) {
                 continue;
             }
@@ -100,18 +103,19 @@ impl Library {
         self.templates.keys().map(String::as_str)
     }
 
-    /// Whether there is a template of this name; for an email it must have an HTML or a text part, for an SMS `.txt.hbs`.
+    /// Whether there is a template of this name.
     pub fn has(&self, name: &str) -> bool {
         self.templates.contains_key(name)
     }
 
+    /// Whether a template has an HTML part: then it is an email.
+    pub fn is_email(&self, name: &str) -> bool {
+        self.templates.get(name).is_some_and(|variants| variants.values().any(|variant| variant.html.is_some()))
+    }
+
     /// Every file that a template is made of, in all its languages: itself, partials, layouts, locales.
     pub fn reaches(&self, name: &str) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for variant in self.templates.get(name).into_iter().flat_map(BTreeMap::values) {
-            let sources = variant.html.iter().map(|html| &html.source).chain(&variant.text);
-            found.extend(sources.flat_map(|source| source.files.iter().cloned()));
-        }
+        let mut found = self.reaches.get(name).cloned().unwrap_or_default();
         found.extend(self.locales.keys().map(|language| format!("templates/locales/{language}.yaml")));
         found
     }
@@ -182,7 +186,7 @@ impl Library {
     fn add(&mut self, files: &Files, path: &str, name: &str, language: &str, source: Expanded, form: Form, problems: &mut Problems) {
         let before = problems.count();
         if mask::collides(&source.text) {
-            problems.push(Problem::new(path, None, "this file holds characters of the private use area that Posthaste uses itself"));
+            problems.push(Problem::new(path, None, "this file holds the letters `ꔀ` or `ꔁ`, which Posthaste uses itself"));
         }
         let Some(template) = parsed(&source, problems) else { return };
         self.check(&needs::read(&template, &source, Part::Body, language), &source, problems);

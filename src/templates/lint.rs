@@ -46,8 +46,12 @@ pub(super) fn markup(source: &Expanded, form: Form, problems: &mut Problems) {
     let text = &source.text;
     let blank = blanked(text, &tags(text));
     let mut link: Option<(Range<usize>, String, bool)> = None;
+    let mut in_defaults = false;
     for piece in pieces(&blank) {
         match piece {
+            Piece::Start(start) if start.name == "mj-attributes" => in_defaults = !start.is_closed,
+            Piece::End { name, .. } if name == "mj-attributes" => in_defaults = false,
+            _ if in_defaults => {}
             Piece::Start(start) => {
                 element(source, &start, problems);
                 if matches!(start.name.as_str(), "a" | "mj-button" | "mj-navbar-link") && !start.is_closed {

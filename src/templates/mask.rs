@@ -1,13 +1,14 @@
 //! Hides `{{…}}` from programs that know only HTML, and brings it back.
 //!
 //! HTML readers move what does not belong into a table out of it and escape quotes. So a block tag that stands as text becomes a
-//! comment, which stays where it is, and an expression becomes a word of private-use characters, which nobody touches.
+//! comment, which stays where it is, and an expression becomes a word of rare letters, which nobody touches.
 
 use super::markup::{Piece, blanked, pieces};
 use super::tags::{Kind, Tag, tags};
 
-const OPEN: char = '\u{e0f0}';
-const CLOSE: char = '\u{e0f1}';
+// Letters of the Vai script: mrml writes attributes of `<html>` as Rust shows texts, so that what cannot be printed would be changed.
+const OPEN: char = '\u{a500}';
+const CLOSE: char = '\u{a501}';
 const COMMENT: &str = "<!--hbs:";
 
 /// Texts that were hidden, by number.
@@ -179,7 +180,7 @@ mod tests {
     fn block_tags_become_comments_where_they_are_text_and_words_elsewhere() {
         let mut mask = Mask::default();
         let hidden = mask.hide("<table>{{#each a}}<tr><td>{{b}}</td></tr>{{/each}}</table>{{! gone }}");
-        assert_eq!(hidden, "<table><!--hbs:0--><tr><td>\u{e0f0}1\u{e0f1}</td></tr><!--hbs:2--></table>");
+        assert_eq!(hidden, "<table><!--hbs:0--><tr><td>\u{a500}1\u{a501}</td></tr><!--hbs:2--></table>");
         assert_eq!(mask.lost("<!--hbs:0-->"), ["{{b}}", "{{/each}}"]);
     }
 }

@@ -30,6 +30,7 @@ mod text;
 pub use html::preheader_of;
 pub use library::{Languages, Library};
 pub use links::{Link, Links};
+pub use lint::CLIPPED;
 pub use message::{Body, Fault, MessageTemplate, Need, Part, Place, Reader, RenderError, Rendered, Rows, Source, Track};
 
 /// Names that no attribute, property or `content` key may have: a helper, or a root that templates know (files.md §5).

@@ -5,7 +5,8 @@
 //! has no other meaning is a property (or stands in `properties`). The same `id` is taken once; without one, the same content.
 //!
 //! `POST /conversions` — from a shop's server: `{"conversion_id", "click_id" | "customer" | "email" | "phone", "type", "value", "currency",
-//! "occurred_at", "source", "properties"}`, value in minor units; it becomes an event `type` with properties `value` (major units) and `currency`.
+//! "occurred_at", "source", "properties"}`, value in minor units; it becomes an event `type` with the money in
+//! its money property (`value` where none is declared).
 //! Header `Posthaste-Timestamp` holds the seconds since 1970, at most five minutes off, and `Posthaste-Signature` the
 //! HMAC-SHA-256, in hexadecimal digits, of `timestamp.body` under POSTHASTE_API_KEY. (source, conversion_id) is taken once.
 //!
@@ -14,7 +15,7 @@
 
 use super::visitor::Visitor;
 use super::{Inner, Shared, pages, response};
-use crate::literals::minor_digits;
+use crate::literals::{decimal, minor_digits};
 use crate::store::responses::digest;
 use crate::tracking::Kind;
 use crate::types::Time;
@@ -47,24 +48,36 @@ pub struct Incoming {
     pub event: String,
     pub at: Time,
     pub properties: Map<String, Value>,
+    /// What a conversion is worth; goes into the property with the money.
+    pub worth: Option<Worth>,
     /// `source` and `id` together are taken once.
     pub source: String,
     pub id: String,
 }
 
-/// What became of one.
+/// Money of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    New,
-    Repeat,
-    /// With the reason, for the sender.
-    Rejected(String),
+pub struct Worth {
+    /// Major units, as a decimal number.
+    pub amount: String,
+    /// The workspace's where there is none.
+    pub currency: Option<String>,
 }
 
-/// Takes events into the base: all or none of a call are durable when it returns.
+/// What became of the events of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    pub accepted: usize,
+    /// They were known.
+    pub repeated: usize,
+    /// Place and reason, for the sender.
+    pub rejected: Vec<(usize, String)>,
+}
+
+/// Takes events into the base; what it accepted is durable when it returns.
 pub trait Intake: Send + Sync {
-    /// In the order of `events`. The error is for the log; the sender is asked to try again.
-    fn take<'a>(&'a self, events: Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<Vec<Taken>, String>> + Send + 'a>>;
+    /// The error is for the log; the sender is asked to try again, and what went in meanwhile is then repeated.
+    fn take<'a>(&'a self, events: Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<Taken, String>> + Send + 'a>>;
 }
 
 /// Events of one request.
@@ -104,23 +117,24 @@ pub async fn events(axum::extract::State(inner): Shared, headers: HeaderMap, bod
 async fn take(inner: &Inner, read: Vec<Result<Incoming, String>>) -> Response {
     let Some(intake) = &inner.intake else { return closed() };
     let good: Vec<Incoming> = read.iter().filter_map(|read| read.as_ref().ok().cloned()).collect();
-    let mut taken = match intake.take(good).await {
-        Ok(taken) => taken.into_iter(),
+    let places: Vec<usize> = (0..read.len()).filter(|place| read[*place].is_ok()).collect();
+    let taken = match intake.take(good).await {
+        Ok(taken) => taken,
         Err(why) => {
             tracing::warn!(why, "events could not be taken");
             return pages::busy();
         }
     };
-    let (mut accepted, mut repeated, mut rejected) = (0, 0, Vec::new());
-    for (index, read) in read.into_iter().enumerate() {
-        match read.map_or_else(Taken::Rejected, |_| taken.next().unwrap_or(Taken::Rejected("it was not looked at".into()))) {
-            Taken::New => accepted += 1,
-            Taken::Repeat => repeated += 1,
-            Taken::Rejected(reason) => rejected.push(json!({ "index": index, "reason": reason })),
-        }
-    }
-    let status = if accepted + repeated == 0 && !rejected.is_empty() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    (status, Json(json!({ "accepted": accepted, "repeated": repeated, "rejected": rejected }))).into_response()
+    let unread = read.into_iter().enumerate().filter_map(|(place, read)| Some((place, read.err()?)));
+    let refused = taken.rejected.into_iter().filter_map(|(place, why)| Some((*places.get(place)?, why)));
+    let mut rejected: Vec<(usize, String)> = unread.chain(refused).collect();
+    rejected.sort();
+    let status = match taken.accepted + taken.repeated {
+        0 if !rejected.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::OK,
+    };
+    let rejected: Vec<Value> = rejected.into_iter().map(|(index, reason)| json!({ "index": index, "reason": reason })).collect();
+    (status, Json(json!({ "accepted": taken.accepted, "repeated": taken.repeated, "rejected": rejected }))).into_response()
 }
 
 fn text(row: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
@@ -162,7 +176,7 @@ fn event(row: Value, now: Time) -> Result<Incoming, String> {
         Some(_) => return Err("`properties` must be an object".into()),
     };
     properties.extend(row);
-    checked(Incoming { subject, event, at, properties, source, id })
+    checked(Incoming { subject, event, at, properties, worth: None, source, id })
 }
 
 /// Names as files.md allows them; `message.…` is written by us alone.
@@ -236,33 +250,30 @@ fn conversion_event(mut row: Map<String, Value>, clicked: Option<Subject>, now: 
     let event = text(&mut row, "type")?.ok_or("`type` is missing: the name of the event, such as purchase")?;
     let source = text(&mut row, "source")?.unwrap_or_else(|| "conversions".into());
     let at = instant(&mut row, "occurred_at", now)?;
-    let mut properties = match row.shift_remove("properties") {
+    let properties = match row.shift_remove("properties") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(properties)) => properties,
         Some(_) => return Err("`properties` must be an object".into()),
     };
     let currency = text(&mut row, "currency")?;
+    let mut worth = None;
     if let Some(value) = row.shift_remove("value").filter(|value| !value.is_null()) {
         let minor = value.as_i64().ok_or("`value` must be a whole number of minor units")?;
-        let currency = currency.as_deref().ok_or("`currency` is missing beside `value`")?;
-        let digits = minor_digits(currency).ok_or_else(|| format!("`{currency}` is no currency"))?;
-        properties.insert("value".into(), major(minor, digits));
+        let currency = currency.ok_or("`currency` is missing beside `value`")?;
+        let digits = minor_digits(&currency).ok_or_else(|| format!("`{currency}` is no currency"))?;
+        worth = Some(Worth { amount: major(minor, digits), currency: Some(currency) });
     }
-    if let Some(currency) = currency {
-        properties.insert("currency".into(), currency.into());
-    }
-    checked(Incoming { subject, event, at, properties, source, id })
+    checked(Incoming { subject, event, at, properties, worth, source, id })
 }
 
 /// 1999 with two digits is 19.99.
-fn major(minor: i64, digits: u32) -> Value {
+fn major(minor: i64, digits: u32) -> String {
     let unit = 10u64.pow(digits);
     let (sign, minor) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
-    let written = match digits {
+    match digits {
         0 => format!("{sign}{minor}"),
         _ => format!("{sign}{}.{:0width$}", minor / unit, minor % unit, width = digits as usize),
-    };
-    serde_json::from_str(&written).unwrap_or_default()
+    }
 }
 
 /// The customer of a conversion token; the error says that the database is away.
@@ -305,14 +316,13 @@ pub async fn image(
 async fn posted_back(inner: &Inner, query: &mut HashMap<String, String>) -> Option<Incoming> {
     let customer = customer_of(inner, &query.remove("ck")?).await.ok().flatten()?;
     let id = query.remove("id").filter(|id| (1..=200).contains(&id.len()))?;
-    let mut properties = Map::new();
-    for name in ["value", "currency"] {
-        let Some(written) = query.remove(name).filter(|written| (1..=40).contains(&written.len())) else { continue };
-        let number = serde_json::from_str::<Value>(&written).ok().filter(Value::is_number);
-        properties.insert(name.into(), number.unwrap_or(Value::String(written)));
-    }
+    let currency = query.remove("currency").filter(|currency| minor_digits(currency).is_some());
+    // What is no number is left out: the page of a stranger may say anything.
+    let amount = query.remove("value").filter(|written| written.len() <= 20 && decimal(written, 6).is_ok());
+    let worth = amount.map(|amount| Worth { amount, currency });
     let event = query.remove("type").unwrap_or_else(|| "purchase".into());
-    checked(Incoming { subject: Subject::Customer(customer), event, at: inner.clock.now(), properties, source: "image".into(), id }).ok()
+    let at = inner.clock.now();
+    checked(Incoming { subject: Subject::Customer(customer), event, at, properties: Map::new(), worth, source: "image".into(), id }).ok()
 }
 
 #[cfg(test)]
@@ -362,9 +372,9 @@ mod tests {
             conversion_event(row, Some(Subject::Customer(1)), now())
         };
         let read = row(json!({ "conversion_id": 17, "type": "purchase", "value": -1999, "currency": "UAH" })).unwrap();
-        assert_eq!((read.id.as_str(), Value::Object(read.properties).to_string().as_str()), ("17", r#"{"value":-19.99,"currency":"UAH"}"#));
+        assert_eq!((read.id.as_str(), read.worth), ("17", Some(Worth { amount: "-19.99".into(), currency: Some("UAH".into()) })));
         let read = row(json!({ "conversion_id": "a", "type": "purchase", "value": 500, "currency": "JPY" })).unwrap();
-        assert_eq!(read.properties["value"], json!(500));
+        assert_eq!(read.worth.unwrap().amount, "500");
         assert_eq!(
             row(json!({ "conversion_id": "a", "type": "p", "value": 1.5, "currency": "UAH" })).unwrap_err(),
             "`value` must be a whole number of minor units"

@@ -13,7 +13,7 @@ mod view;
 mod visitor;
 mod words;
 
-pub use intake::{Incoming, Intake, Subject, Taken};
+pub use intake::{Incoming, Intake, Subject, Taken, Worth};
 pub use view::{View, Viewed};
 
 use crate::campaigns::Workspace;

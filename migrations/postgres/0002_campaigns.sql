@@ -149,6 +149,8 @@ CREATE TABLE measures (
     value TEXT COLLATE "C",
     -- As written: a count and a unit.
     within TEXT COLLATE "C" NOT NULL,
+    -- 1 when the event must fit a condition too.
+    conditional SMALLINT NOT NULL DEFAULT 0,
     PRIMARY KEY (version_id, number)
 );
 CREATE INDEX measures_by_event ON measures (event);

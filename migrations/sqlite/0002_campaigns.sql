@@ -149,6 +149,8 @@ CREATE TABLE measures (
     value TEXT,
     -- As written: a count and a unit.
     within TEXT NOT NULL,
+    -- 1 when the event must fit a condition too.
+    conditional INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (version_id, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX measures_by_event ON measures (event);

@@ -5,7 +5,6 @@ use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
 use crate::dispatch::Outlets;
 use crate::engine::{self, Engine, Parts};
-use crate::server;
 use crate::tracking::Tokens;
 use anyhow::Context;
 use clap::Args;
@@ -22,9 +21,9 @@ pub struct Run {
     /// Plan the runs that are due, hand nothing over, and end
     #[arg(long)]
     pub plan_only: bool,
-    /// Where tracked links, unsubscriptions and events are answered
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    /// Where tracked links, unsubscriptions and events are answered [default: POSTHASTE_LISTEN, else 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
 }
 
 pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
@@ -43,20 +42,26 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
     } else if arguments.until_idle {
         engine.run_until_idle().await?;
     } else {
-        let listener =
-            tokio::net::TcpListener::bind(arguments.listen).await.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-        let state = serving::state(global, &store, &workspace).await?;
-        eprintln!("The engine runs, and answers on http://{}; stop it with ctrl-c", listener.local_addr()?);
-        let answering = tokio::spawn(server::serve(listener, state.clone(), stop.clone()));
-        let site = tokio::spawn(serving::follow(store.clone(), state, stop.clone()));
+        let (_, applied) = engine::applied_workspace(&store).await?.context("nothing was applied yet: run `posthaste apply` first")?;
+        let serving = serving::start(&store, &applied, &workspace, global.clock(), address(&workspace, arguments.listen)?).await?;
+        eprintln!("The engine runs, and answers on http://{}; stop it with ctrl-c", serving.address);
         let result = engine.run().await;
-        stop.cancel();
-        answering.await??;
-        site.await?;
+        serving.end().await?;
         result?;
     }
     store.close().await;
     Ok(Exit::Done)
+}
+
+/// `--listen`, else POSTHASTE_LISTEN of `.env` or the environment, else this machine's port 8080.
+fn address(workspace: &Workspace, listen: Option<SocketAddr>) -> anyhow::Result<SocketAddr> {
+    if let Some(listen) = listen {
+        return Ok(listen);
+    }
+    let written = workspace.secrets.get(serving::LISTEN_NAME).unwrap_or(serving::LISTEN);
+    written
+        .parse()
+        .with_context(|| format!("{} holds `{written}`; write an address and a port, like {}", serving::LISTEN_NAME, serving::LISTEN))
 }
 
 /// Warnings and errors of the engine go to stderr; RUST_LOG says otherwise.

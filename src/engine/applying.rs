@@ -35,7 +35,13 @@ fn applied(definitions: &Arc<Definitions>, campaign: &Campaign) -> Applied {
 }
 
 fn measure(measure: &Measure) -> MeasureRow {
-    MeasureRow { number: measure.number, event: measure.event.clone(), value: measure.value.clone(), within: measure.within.to_string() }
+    MeasureRow {
+        number: measure.number,
+        event: measure.event.clone(),
+        value: measure.value.clone(),
+        within: measure.within.to_string(),
+        conditional: measure.condition.is_some(),
+    }
 }
 
 /// All paths without which the version could not be read again: also of campaigns that its conditions name, and what those need.

@@ -16,6 +16,7 @@ pub use reach::country_of_phone;
 pub use write::{Conditions, Preview, conditions, preview, samples, selection};
 
 use crate::campaigns::{Campaign, Definitions};
+use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
 use crate::store::runs::Run;
 use crate::store::{self, Store};
@@ -104,6 +105,8 @@ impl Planner {
         self.store.drop_plan(run.id).await?;
         let arms = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
         self.store.finish_planning(run.id, &arms, now).await?;
+        // What happened between the due time and now has come in before there was anybody to convert.
+        self.store.convert_earlier(run.id, &Measures::of(run.version, campaign, &definitions.workspace)).await?;
         tracing::info!(campaign = run.key, run = run.number, "planned");
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! View in browser: the message as it was, from the stored version and the snapshot of the variables that the template read.
 
-use super::{Shared, pages};
+use super::{Inner, Shared, pages};
 use crate::store::links::Addressed;
+use crate::store::responses::{ResponseRow, Scope, digest};
 use crate::tracking::Kind;
-use crate::types::{Channel, MessageId, RunId, VersionId};
+use crate::types::{Channel, MessageId, Response as Answer, RunId, Verdict, VersionId};
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{Html, IntoResponse, Response};
 use std::future::Future;
 use std::io::Read;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// What is known about the message to be shown.
 #[derive(Debug, Clone)]
@@ -19,8 +21,10 @@ pub struct Viewed {
     pub version: VersionId,
     pub campaign: String,
     pub channel: Channel,
-    /// The arm's name.
-    pub arm: Option<String>,
+    pub arm: i16,
+    pub customer: i64,
+    pub address: Option<String>,
+    pub due_at: crate::types::Time,
     pub language: Option<String>,
     pub zone: Option<String>,
     /// What the template read when it was rendered.
@@ -38,7 +42,7 @@ pub trait View: Send + Sync {
 /// A snapshot never unpacks to more.
 const LARGEST: u64 = 1 << 20;
 
-pub async fn page(axum::extract::State(inner): Shared, Path(token): Path<String>, headers: HeaderMap) -> Response {
+pub async fn page(axum::extract::State(inner): Shared, method: Method, Path(token): Path<String>, headers: HeaderMap) -> Response {
     let Some(message) = inner.tokens.read(Kind::View, &token) else { return pages::not_found(&headers) };
     let addressed = match inner.store.addressed(message).await {
         Ok(Some(addressed)) => addressed,
@@ -49,6 +53,9 @@ pub async fn page(axum::extract::State(inner): Shared, Path(token): Path<String>
         return pages::gone(&headers);
     };
     let Some(html) = view.render(&viewed(&addressed, variables)).await else { return pages::gone(&headers) };
+    if method == Method::GET {
+        record(&inner, message).await;
+    }
     let mut response = Html(html).into_response();
     let headers = response.headers_mut();
     // The letter's own HTML: it may show and link, and nothing else.
@@ -58,6 +65,28 @@ pub async fn page(axum::extract::State(inner): Shared, Path(token): Path<String>
     response
 }
 
+/// A view counts once an hour.
+async fn record(inner: &Inner, message: MessageId) {
+    let now = inner.clock.now();
+    let hour = now.timestamp().div_euclid(3600);
+    let row = ResponseRow {
+        message,
+        response: Answer::Viewed,
+        at: now,
+        received_at: now,
+        link: 0,
+        visit: None,
+        verdict: Verdict::Human,
+        bounce: None,
+        scope: Scope::Topic,
+        source: String::new(),
+        source_key: digest(&[b"viewed", &message.0.to_be_bytes(), &hour.to_be_bytes()]),
+    };
+    if let Err(error) = inner.recorder.record(row, None, Duration::from_secs(3)).await {
+        tracing::warn!(%error, message = message.0, "a view was answered before it was stored");
+    }
+}
+
 fn viewed(addressed: &Addressed, variables: serde_json::Value) -> Viewed {
     Viewed {
         message: MessageId(addressed.message_id),
@@ -65,7 +94,10 @@ fn viewed(addressed: &Addressed, variables: serde_json::Value) -> Viewed {
         version: VersionId(addressed.version_id),
         campaign: addressed.campaign.clone(),
         channel: Channel::from_code(addressed.channel).unwrap_or(Channel::Email),
-        arm: addressed.arm.clone(),
+        arm: addressed.arm,
+        customer: addressed.customer_id,
+        address: addressed.address.clone(),
+        due_at: crate::store::from_micros(addressed.due_at),
         language: addressed.language.clone(),
         zone: addressed.zone.clone(),
         variables,

@@ -1,23 +1,26 @@
 //! Who converted: everyone drawn in a run, held-out people too, by intention to treat (design.md §7).
 //!
 //! An event counts for a measure when it happened in [due, due + within) of the person's first message or refusal in the run. It is counted at
-//! ingest, in the event's transaction ([`keep`]); what was there before the run was planned is counted by [`Store::rebuild_conversions`]. Both
+//! ingest, in the event's transaction ([`keep`]); what was there before the run was planned is counted by [`Store::convert_earlier`]. Both
 //! add up, so that events imported before and after sending give the same result.
 //! *Attributed* is another figure and is kept nowhere: [`Store::attributed`] finds it from clicks and events when it is asked.
 
 use super::batch::{Connection, Field, table, table_in};
 use super::responses::json;
 use super::{Doing, Error, Store, from_micros};
+use crate::campaigns::{Campaign, Workspace};
 use crate::literals::{Duration, Money, Unit, decimal, minor_digits};
-use crate::types::{RunId, Time, Verdict, VersionId};
+use crate::segments::{Moment, PropertyTests, Samples, ZoneInForce, properties_hold};
+use crate::types::{RunId, RunState, Time, Verdict, VersionId};
 use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Whether an event with these properties counts.
-pub type Qualifies = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
+/// Whether an event with these properties, at this time, counts.
+pub type Qualifies = Arc<dyn Fn(&Value, Time) -> bool + Send + Sync>;
 
 /// What an applied version measures.
 #[derive(Clone)]
@@ -50,6 +53,19 @@ pub struct Measures {
 }
 
 impl Measures {
+    /// Those of one version, with their conditions.
+    pub fn of(version: VersionId, campaign: &Campaign, workspace: &Workspace) -> Self {
+        let all = campaign.goal.iter().chain(&campaign.measures).map(|measure| Measure {
+            version,
+            number: measure.number,
+            event: measure.event.clone(),
+            value: measure.value.clone(),
+            within: measure.within,
+            condition: measure.condition.clone().map(|tests| qualifies(tests, workspace)),
+        });
+        Measures { all: all.collect(), zone: workspace.zone, currency: workspace.currency.clone() }
+    }
+
     /// As the JSON rows that the statements read.
     fn rows(&self) -> Vec<Value> {
         let row = |measure: &Measure| {
@@ -59,6 +75,22 @@ impl Measures {
         };
         self.all.iter().map(row).collect()
     }
+}
+
+fn qualifies(tests: PropertyTests, workspace: &Workspace) -> Qualifies {
+    let (zone, currency, rates, seed) = (workspace.zone, workspace.currency.clone(), workspace.rates.clone(), workspace.seed.clone());
+    Arc::new(move |properties, at| {
+        let moment = Moment {
+            now: at,
+            zone: ZoneInForce::Fixed(zone),
+            segments: &BTreeMap::new(),
+            currency: &currency,
+            rates: &rates,
+            seed: &seed,
+            samples: Samples::NONE,
+        };
+        properties_hold(&tests, properties, None, &moment)
+    })
 }
 
 const MEASURES: [(&str, Field); 5] =
@@ -143,11 +175,12 @@ pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Me
              WHERE m.step = 0 AND m.arm >= 0 AND m.due_at <= e.occurred_at AND e.name IN (SELECT event FROM ms))
          SELECT met.id AS event, met.customer_id AS customer, met.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
                 e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, met.arm, met.due_at AS due
-         FROM met {cross} JOIN runs r ON r.id = met.run_id AND r.is_test = 0
+         FROM met {cross} JOIN runs r ON r.id = met.run_id AND r.is_test = 0 AND r.state <> {planning}
          {cross} JOIN ms ON ms.version = r.version_id AND ms.event = met.name AND met.occurred_at < met.due_at + ms.longest
          {cross} JOIN events e ON e.id = met.id",
         cross = connection.pick("CROSS", ""),
         properties = connection.pick("e.properties", "e.properties::text"),
+        planning = RunState::Planning.code(),
         events = table_in(dialect, Some("events"), &[("id", Field::Long)]),
         measures = table_in(dialect, Some("measures"), &MEASURES),
     );
@@ -158,17 +191,62 @@ pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Me
 }
 
 impl Store {
-    /// The measures of all applied versions, as stored. Conditions stand in the versions' files and are not filled in here.
+    /// The measures of all applied versions. Those with a condition are read from their version's file; others cost one query together.
     pub async fn measures(&self, zone: Tz, currency: &str) -> Result<Measures, Error> {
         let doing = "read the measures";
-        let sql = "SELECT version_id, number, event, value, within FROM measures ORDER BY version_id, number";
-        let rows: Vec<(i64, i16, String, Option<String>, String)> =
+        let sql = "SELECT m.version_id, m.number, m.event, m.value, m.within, m.conditional, COALESCE(d.key, '')
+                   FROM measures m LEFT JOIN definitions d ON d.id = m.version_id ORDER BY m.version_id, m.number";
+        let rows: Vec<(i64, i16, String, Option<String>, String, i16, String)> =
             crate::on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing(doing)?;
-        let measure = |(version, number, event, value, within): (i64, i16, String, Option<String>, String)| {
+        let mut read: HashMap<i64, Measures> = HashMap::new();
+        let mut all = Vec::with_capacity(rows.len());
+        for (version, number, event, value, within, conditional, key) in rows {
             let within = Duration::read(&within).map_err(|what| Error::Unexpected { doing, what })?;
-            Ok(Measure { version: VersionId(version), number, event, value, within, condition: None })
+            let mut measure = Measure { version: VersionId(version), number, event, value, within, condition: None };
+            if conditional != 0 {
+                if let Entry::Vacant(place) = read.entry(version) {
+                    let definitions = self.load_definitions(measure.version).await?;
+                    let campaign = definitions.campaigns.get(&key);
+                    let campaign =
+                        campaign.ok_or_else(|| Error::Unexpected { doing, what: format!("version {version} does not hold `{key}`") })?;
+                    place.insert(Measures::of(measure.version, campaign, &definitions.workspace));
+                }
+                let written = read.get(&version).and_then(|read| read.all.iter().find(|written| written.number == number));
+                measure.condition = written.and_then(|written| written.condition.clone());
+            }
+            all.push(measure);
+        }
+        Ok(Measures { all, zone, currency: currency.to_string() })
+    }
+
+    /// Counts, after a run was planned, what had come in before: events between the due time and the plan. Costs one look where there are none.
+    pub async fn convert_earlier(&self, run: RunId, measures: &Measures) -> Result<(), Error> {
+        let doing = "look for earlier conversions";
+        if measures.all.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "WITH given AS MATERIALIZED {from}, ms AS MATERIALIZED {measures}
+             SELECT m.customer_id FROM given {cross} JOIN runs r ON r.id = given.run {cross} JOIN ms ON ms.version = r.version_id
+             {cross} JOIN messages m ON m.run_id = r.id
+             {cross} JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id
+                                  AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest
+             WHERE m.step = 0 AND m.arm >= 0 LIMIT 1",
+            cross = self.pick("CROSS", ""),
+            from = table_in(self.dialect(), Some("from"), &[("run", Field::Long)]),
+            measures = table_in(self.dialect(), Some("measures"), &MEASURES),
+        );
+        let input = json(&json!({ "from": [{ "run": run.0 }], "measures": measures.rows() }))?;
+        let found: Vec<(i64,)> = match self {
+            // There is one writer: what was recorded before the plan is to be seen, what comes now sees the plan.
+            Store::Sqlite(_) => self.read_batch(doing, sql, &input).await?,
+            Store::Postgres(_) => {
+                let mut change = self.change(doing).await?;
+                lock(&mut change.connection(), "pg_advisory_xact_lock").await?;
+                change.connection().read(doing, sql, &input).await?
+            }
         };
-        Ok(Measures { all: rows.into_iter().map(measure).collect::<Result<_, Error>>()?, zone, currency: currency.to_string() })
+        if found.is_empty() { Ok(()) } else { self.rebuild_conversions(run, measures).await }
     }
 
     /// Counts the conversions of a run anew from all events: when it has been planned, and when measures or windows were in doubt. In slices of
@@ -310,7 +388,7 @@ fn counted<'a>(candidates: &'a [Candidate], measures: &Measures) -> Vec<Counted<
             continue;
         }
         let properties = candidate.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or(Value::Null);
-        if measure.condition.as_ref().is_some_and(|qualifies| !qualifies(&properties))
+        if measure.condition.as_ref().is_some_and(|qualifies| !qualifies(&properties, from_micros(candidate.at)))
             || !seen.insert((candidate.event, candidate.run, candidate.measure))
         {
             continue;

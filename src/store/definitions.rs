@@ -45,6 +45,8 @@ pub struct MeasureRow {
     pub event: String,
     pub value: Option<String>,
     pub within: String,
+    /// Whether the event must fit a condition too; it stands in the version's file.
+    pub conditional: bool,
 }
 
 /// Who applies what, and when.
@@ -195,8 +197,8 @@ impl Store {
                         .execute(&mut *transaction).await.doing("store the links of a version")?;
                 }
                 for measure in &campaign.measures {
-                    sqlx::query("INSERT INTO measures (version_id, number, event, value, within) VALUES ($1, $2, $3, $4, $5)")
-                        .bind(id).bind(measure.number).bind(&measure.event).bind(measure.value.as_deref()).bind(&measure.within)
+                    sqlx::query("INSERT INTO measures (version_id, number, event, value, within, conditional) VALUES ($1, $2, $3, $4, $5, $6)")
+                        .bind(id).bind(measure.number).bind(&measure.event).bind(measure.value.as_deref()).bind(&measure.within).bind(i16::from(measure.conditional))
                         .execute(&mut *transaction).await.doing("store the measures of a version")?;
                 }
                 let change = if was_active { ChangeKind::Changed } else { ChangeKind::Added };

@@ -69,8 +69,8 @@ pub struct Addressed {
     pub topic: Option<String>,
     pub language: Option<String>,
     pub zone: Option<String>,
-    /// The arm's name, for a run with variants.
-    pub arm: Option<String>,
+    pub arm: i16,
+    pub due_at: i64,
     pub is_test: i16,
     /// When the message was handed over, else planned.
     pub at: i64,
@@ -103,11 +103,21 @@ impl Store {
     /// A message and its reader; `None` when there is no such message.
     pub async fn addressed(&self, message: MessageId) -> Result<Option<Addressed>, Error> {
         let sql = "SELECT m.id AS message_id, m.run_id, r.version_id, m.customer_id, m.channel, m.address, c.key AS campaign, c.topic,
-                          u.language, u.zone, a.name AS arm, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
+                          u.language, u.zone, m.arm, m.due_at, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
                    FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
-                   LEFT JOIN customers u ON u.id = m.customer_id LEFT JOIN arms a ON a.run_id = m.run_id AND a.arm = m.arm
+                   LEFT JOIN customers u ON u.id = m.customer_id
                    WHERE m.id = $1";
         crate::on_pool!(self, pool => sqlx::query_as(sql).bind(message.0).fetch_optional(pool).await).doing("read a message")
+    }
+
+    /// The last message of a campaign that went to this address. Looks at all messages of the campaign.
+    pub async fn message_to(&self, campaign: &str, address: &str) -> Result<Option<MessageId>, Error> {
+        let sql = "SELECT m.id FROM campaigns c JOIN runs r ON r.campaign_id = c.id JOIN messages m ON m.run_id = r.id
+                   WHERE c.key = $1 AND m.address = $2 AND m.accepted_at IS NOT NULL ORDER BY m.id DESC LIMIT 1";
+        let found: Option<(i64,)> =
+            crate::on_pool!(self, pool => sqlx::query_as(sql).bind(campaign).bind(address).fetch_optional(pool).await)
+                .doing("find a message")?;
+        Ok(found.map(|(id,)| MessageId(id)))
     }
 
     /// What a customer agreed to: (topic, channel) → state, and since when in microseconds.

@@ -119,7 +119,7 @@ pub async fn measures(store: &Store) -> Measures {
                       { "version_id": 1, "number": 1, "event": "purchase", "within": "2 days" }]);
     add(store, "measures", &fields, rows).await;
     let mut measures = store.measures(chrono_tz::Europe::Kyiv, "UAH").await.unwrap();
-    measures.all[1].condition = Some(Arc::new(|properties| properties["category"] == "shoes"));
+    measures.all[1].condition = Some(Arc::new(|properties, _| properties["category"] == "shoes"));
     measures
 }
 

@@ -22,6 +22,7 @@ pub mod serving;
 pub mod table;
 pub mod campaigns;
 pub mod runs;
+pub mod segments;
 pub mod test;
 pub mod why;
 
@@ -131,6 +132,8 @@ pub enum Command {
     Schema(schema::Schema),
     /// Render a template with a JSON object: HTML, text, subject, size, lint
     Render(render::Arguments),
+    /// Who is in a segment, and why
+    Segments(segments::Arguments),
     /// What a campaign achieved, or `overview`: all campaigns in one table
     Report(report::Arguments),
     /// Why a message was or was not sent to a customer
@@ -186,6 +189,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::run(&global, arguments).await,
         Command::Schema(arguments) => schema::run(&global, arguments).await,
         Command::Render(arguments) => render::run(&global, arguments).await,
+        Command::Segments(arguments) => segments::run(&global, arguments).await,
         Command::Report(arguments) => report::run(&global, arguments).await,
         Command::Why(arguments) => why::run(&global, arguments).await,
         Command::Schedule(arguments) => schedule::run(&global, arguments).await,

@@ -5,13 +5,16 @@
 //! of [`values`] (what a stored value is taken for) and [`moment`] (which instants a window or a date means).
 
 mod evaluate;
+mod explain;
 pub mod model;
 pub mod moment;
 pub mod person;
 mod read;
 pub mod values;
+mod words;
 
 pub use evaluate::{DEEPEST, evaluate, properties_hold, response_of};
+pub use explain::{Explanation, explain, outline};
 pub use model::*;
 pub use moment::{Moment, Samples, ZoneInForce};
 pub use person::Person;

@@ -42,7 +42,9 @@ fn brought(out: &mut String, measure: &MeasureReport) {
     let _ = writeln!(out, "\nWHAT IT BROUGHT: {} within {}{goal}", measure.event, period(measure.within_seconds));
     let lift =
         |arm: &str, metric: &str| measure.lifts.iter().find(|lift| lift.arm == arm && lift.against == HELD_OUT && lift.metric == metric);
+    let nobody = measure.arms.iter().all(|arm| arm.converted == 0);
     match lift(ALL, "rate") {
+        _ if nobody => out.push_str("  Nobody has done this yet\n"),
         Some(lift) => {
             let _ = writeln!(out, "  {}", verdict(lift));
         }
@@ -71,7 +73,9 @@ fn brought(out: &mut String, measure: &MeasureReport) {
         arms.add_row(row);
     }
     put(out, arms);
-    compared(out, measure);
+    if !nobody {
+        compared(out, measure);
+    }
     out.push_str("  Counted: everyone drawn, whether or not the message reached them. Intervals hold 95 %\n");
 }
 

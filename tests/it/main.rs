@@ -1,6 +1,7 @@
 //! Stories at the level of the user, one file a stage; store stories run on SQLite and on PostgreSQL.
 
 mod customers;
+mod answer;
 mod databases;
 mod define;
 mod deliver;

@@ -35,12 +35,15 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
         Parts { store: store.clone(), clock: global.clock(), open: opener(&workspace)?, arms: Default::default(), stop: stop.clone() };
     let engine = Engine::start(parts).await?;
     stop_on_signals(stop.clone());
+    let mut failed = Vec::new();
     if arguments.plan_only {
         let turn = engine.plan().await?;
+        failed = turn.failed;
         engine.end().await?;
         eprintln!("{} planned", turn.planned.len());
     } else if arguments.until_idle {
         engine.run_until_idle().await?;
+        failed = engine.failed();
     } else {
         let (_, applied) = engine::applied_workspace(&store).await?.context("nothing was applied yet: run `posthaste apply` first")?;
         let serving = serving::start(&store, &applied, &workspace, global.clock(), address(&workspace, arguments.listen)?).await?;
@@ -50,7 +53,10 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
         result?;
     }
     store.close().await;
-    Ok(Exit::Done)
+    for failure in &failed {
+        eprintln!("{failure}");
+    }
+    Ok(if failed.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// `--listen`, else POSTHASTE_LISTEN of `.env` or the environment, else this machine's port 8080.

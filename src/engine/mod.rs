@@ -46,6 +46,18 @@ pub enum Error {
     Plan(#[from] plan::Error),
     #[error("nothing was applied yet: run `posthaste apply` first")]
     NothingApplied,
+    #[error("the other machines gave this process up, since it did not renew its lease; start it again")]
+    GivenUp,
+}
+
+impl Error {
+    /// The database is away or busy; the same may work later.
+    fn is_temporary(&self) -> bool {
+        match self {
+            Error::Store(error) | Error::Plan(plan::Error::Store(error)) => error.is_temporary(),
+            _ => false,
+        }
+    }
 }
 
 /// What an engine is made of.
@@ -71,6 +83,7 @@ pub struct Engine {
     lease: Lease,
     stop: CancellationToken,
     workspace: Mutex<Option<VersionId>>,
+    failed: Mutex<Vec<String>>,
     changed: Arc<Notify>,
     _lock: EngineLock,
 }
@@ -110,11 +123,17 @@ impl Engine {
             lease,
             stop: parts.stop,
             workspace: Mutex::new(Some(version)),
+            failed: Mutex::default(),
             changed: Arc::new(Notify::new()),
             _lock: lock,
         };
         engine.dispatcher.recover().await?;
         Ok(engine)
+    }
+
+    /// What the last turn could not schedule or plan.
+    pub fn failed(&self) -> Vec<String> {
+        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The versions that this engine has read.
@@ -127,6 +146,7 @@ impl Engine {
         loop {
             self.refresh().await?;
             let planned = self.planner.turn(self.clock.now()).await?;
+            *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = planned.failed.clone();
             let sent = self.dispatcher.turn().await?;
             let next = [planned.next, sent.next].into_iter().flatten().min();
             let is_idle = planned.planned.is_empty() && sent.handed_over == 0;
@@ -174,8 +194,11 @@ impl Engine {
     pub async fn run(&self) -> Result<(), Error> {
         let planning = async {
             while !self.stop.is_cancelled() {
-                self.refresh().await?;
-                let turn = self.planner.turn(self.clock.now()).await?;
+                let turn = async {
+                    self.refresh().await?;
+                    Ok::<_, Error>(self.planner.turn(self.clock.now()).await?)
+                };
+                let Some(turn) = self.unless_temporary(turn.await).await? else { continue };
                 if !turn.planned.is_empty() {
                     self.changed.notify_waiters();
                 }
@@ -185,7 +208,8 @@ impl Engine {
         };
         let sending = async {
             while !self.stop.is_cancelled() {
-                let turn = self.dispatcher.turn().await?;
+                let turn = self.dispatcher.turn().await.map_err(Error::from);
+                let Some(turn) = self.unless_temporary(turn).await? else { continue };
                 self.sleep_until(turn.next).await;
             }
             Ok::<_, Error>(())
@@ -195,6 +219,19 @@ impl Engine {
         self.stop.cancel();
         self.end().await?;
         result
+    }
+
+    /// While the database is away the engine waits for it.
+    async fn unless_temporary<T>(&self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_temporary() => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the database is away");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Leaves the list of processes; everything decided is written before.
@@ -221,12 +258,13 @@ impl Engine {
             let now = self.clock.now();
             match self.store.renew_node(self.node, now + LEASE).await {
                 Ok(true) => self.lease.extend(now + LEASE / 2),
-                Ok(false) => tracing::error!("this process was given up by the others; it hands nothing over"),
+                Ok(false) => return Err(Error::GivenUp),
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew this process's lease"),
             }
             beats = beats.wrapping_add(1);
             if matches!(self.store, Store::Postgres(_)) && beats % 5 == 0 {
-                self.dispatcher.recover().await?;
+                let recovered = self.dispatcher.recover().await.map_err(Error::from);
+                self.unless_temporary(recovered).await?;
             }
         }
     }
@@ -237,7 +275,8 @@ impl Engine {
         let mut last = self.store.data_version().await?;
         loop {
             tokio::time::sleep(if is_sqlite { LOOK } else { LOOK_POSTGRES }).await;
-            let version = self.store.data_version().await?;
+            let version = self.store.data_version().await.map_err(Error::from);
+            let Some(version) = self.unless_temporary(version).await? else { continue };
             if version != last || !is_sqlite {
                 last = version;
                 self.changed.notify_waiters();

@@ -28,6 +28,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Turn {
     pub planned: Vec<RunId>,
+    /// What could not be scheduled or planned, in words; tried again at the next turn.
+    pub failed: Vec<String>,
     pub next: Option<Time>,
 }
 
@@ -65,7 +67,7 @@ impl Planner {
     pub async fn turn(&self, now: Time) -> Result<Turn, Error> {
         let Some(_only) = self.store.lock_planning().await? else {
             // Another machine plans; look again soon.
-            return Ok(Turn { planned: Vec::new(), next: Some(now + chrono::TimeDelta::seconds(1)) });
+            return Ok(Turn { next: Some(now + chrono::TimeDelta::seconds(1)), ..Turn::default() });
         };
         let mut turn = Turn::default();
         for row in self.store.campaigns().await? {
@@ -83,7 +85,8 @@ impl Planner {
             match next.await {
                 Ok(next) => turn.next = [turn.next, next].into_iter().flatten().min(),
                 Err(error) => {
-                    tracing::error!(campaign = row.key, error = &error as &dyn std::error::Error, "cannot look for due occurrences")
+                    tracing::error!(campaign = row.key, error = &error as &dyn std::error::Error, "cannot look for due occurrences");
+                    turn.failed.push(format!("cannot schedule {}: {error}", row.key));
                 }
             }
         }
@@ -91,7 +94,8 @@ impl Planner {
             match self.plan(&run, now).await {
                 Ok(()) => turn.planned.push(run.id),
                 Err(error) => {
-                    tracing::error!(campaign = run.key, run = run.number, error = &error as &dyn std::error::Error, "cannot plan")
+                    tracing::error!(campaign = run.key, run = run.number, error = &error as &dyn std::error::Error, "cannot plan");
+                    turn.failed.push(format!("cannot plan run {} of {}: {error}", run.number, run.key));
                 }
             }
         }

@@ -36,6 +36,7 @@ database: "$2"
 zone: UTC
 languages: [ en ]
 currency: EUR
+categories: [ retail ]
 topics: { offers: { title: "Offers", channels: [ email ], from: shop } }
 identities: { shop: { postal_address: "1 Main Street, Springfield", email: { name: "The Shop", address: news@mail.bench.example } } }
 providers: { sink: { channel: email, kind: smtp, host: 127.0.0.1, port: $port, security: none, connections: $connections } }
@@ -47,6 +48,7 @@ owner: ada@bench.example
 class: advertising
 topic: offers
 task: grow
+category: retail
 goal: { event: purchase, within: 7 days }
 audience: { where: { attribute: points, at_least: 0 }, holdout: 0% }
 schedule: { at: 2027-03-01 10:00 }

@@ -131,8 +131,9 @@ CREATE TABLE attempts (
     PRIMARY KEY (message_id, number)
 ) STRICT, WITHOUT ROWID;
 
+-- A number is never given twice: blocks of a dead process carry its number until they are taken over.
 CREATE TABLE nodes (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     boot_id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     roles TEXT NOT NULL,

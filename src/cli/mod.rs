@@ -118,6 +118,8 @@ impl From<Exit> for ExitCode {
 /// One variant a command; its arguments and its `run(global, arguments)` stand in a file of the same name.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The whole story on sample people, with a built-in mail and SMS catcher
+    Demo(demo::Demo),
     /// Make a workspace with examples and sample people
     Init(init::Init),
     /// Bring people, events, consents or suppressions in from a file
@@ -182,6 +184,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
+        Command::Demo(arguments) => demo::run(&global, arguments).await,
         Command::Init(arguments) => init::run(&global, arguments).await,
         Command::Import(arguments) => import::run(&global, arguments).await,
         Command::Customers(arguments) => customers::run(&global, arguments).await,

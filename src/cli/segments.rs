@@ -246,7 +246,9 @@ fn print(format: Format, names: &[&str], rows: Vec<Vec<String>>) -> anyhow::Resu
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(names);
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    for row in rows {
+        table.add_row(row);
+    }
     table.lines().for_each(|line| println!("{}", line.trim_end()));
     Ok(())
 }

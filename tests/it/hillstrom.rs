@@ -53,7 +53,8 @@ fn story(database: &str, name: &str, rows: &[Row]) {
     // What people did, within the two weeks.
     let visits = run(&["import", "events", "visits.csv", "--event", "visit", "--format", "json", "--now", "2027-03-14T00:00:00Z"]).json();
     assert_eq!(visits["new"], 9_394, "{name}: {visits}");
-    let purchases = run(&["import", "events", "purchases.csv", "--event", "purchase", "--format", "json", "--now", "2027-03-14T00:00:00Z"]).json();
+    let purchases =
+        run(&["import", "events", "purchases.csv", "--event", "purchase", "--format", "json", "--now", "2027-03-14T00:00:00Z"]).json();
     assert_eq!(purchases["new"], 578, "{name}: {purchases}");
 
     let report = run(&["report", "catalogue", "--format", "json", "--now", "2027-03-16T00:00:00Z"]).json();
@@ -107,9 +108,15 @@ fn check_lifts(report: &Value, name: &str) {
             .iter()
             .find(|lift| lift["arm"] == arm.as_str() && lift["against"] == against.as_str() && lift["metric"] == metric)
             .unwrap_or_else(|| panic!("{name}: no lift of {arm} against {against} in {metric} of {event}: {lifts:?}"));
-        for (key, column) in
-            [("difference", "diff"), ("low", low), ("high", high), ("relative", "rel_lift"), ("relative_low", "rel_lo"), ("relative_high", "rel_hi"), ("p_value", "p_value")]
-        {
+        for (key, column) in [
+            ("difference", "diff"),
+            ("low", low),
+            ("high", high),
+            ("relative", "rel_lift"),
+            ("relative_low", "rel_lo"),
+            ("relative_high", "rel_hi"),
+            ("p_value", "p_value"),
+        ] {
             same(&lift[key], &expected[column], &format!("{name}: {arm} against {against}, {metric} of {event}: {key}"));
         }
         seen += 1;
@@ -203,6 +210,7 @@ public_url: https://go.hillstrom.example
 zone: UTC
 languages: [ en ]
 currency: USD
+categories: [ retail ]
 attributes: {{ recency: number, history_segment: text, history: number, mens: number, womens: number, zip_code: text, newbie: number, channel: text, segment: text }}
 events: {{ visit: {{}}, purchase: {{ amount: money }} }}
 topics: {{ catalogue: {{ title: "Catalogue", channels: [ email ], from: shop }} }}
@@ -234,6 +242,7 @@ owner: kevin@hillstrom.example
 class: advertising
 topic: catalogue
 task: grow
+category: retail
 goal: { event: purchase, value: amount, within: 14 days }
 measures: [ { event: visit, within: 14 days } ]
 audience: { segment: everyone, holdout: { attribute: segment, is: No E-Mail } }

@@ -127,7 +127,10 @@ impl Sink {
             command.args(["-u", "nobody"]);
         }
         let child = quiet(command).args(["-d", &format!("{}/%M.", kept.display()), &format!("127.0.0.1:{port}"), "1000"]).spawn().unwrap();
-        assert!(wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()), "smtp-sink did not start");
+        assert!(
+            wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()),
+            "smtp-sink did not start"
+        );
         Sink { port, folder, child }
     }
 
@@ -204,6 +207,7 @@ public_url: https://go.kill.example
 zone: UTC
 languages: [ en ]
 currency: USD
+categories: [ retail ]
 topics: {{ offers: {{ title: "Offers", channels: [ email ], from: shop }} }}
 identities: {{ shop: {{ postal_address: "1 Main Street, Springfield", email: {{ name: "The Shop", address: news@mail.kill.example }} }} }}
 providers: {{ sink: {{ channel: email, kind: smtp, host: 127.0.0.1, port: {port}, security: none, connections: 8 }} }}
@@ -219,6 +223,7 @@ owner: ada@kill.example
 class: advertising
 topic: offers
 task: grow
+category: retail
 goal: { event: purchase, within: 7 days }
 audience: { segment: agreed, holdout: 0% }
 schedule: { at: 2027-03-01 10:00 }

@@ -18,3 +18,6 @@ mod tls;
 mod ledger;
 mod plan;
 mod world;
+mod hillstrom;
+mod kill;
+mod processes;

@@ -84,7 +84,7 @@ pub fn reaction(message: &Received<'_>, tracker: &str) -> Vec<Planned> {
         actions.push(Planned { at: clicked_at, action: Action::Click { url, agent } });
         actions.push(Planned { at: clicked_at + TimeDelta::minutes(1), action: Action::Visit { address: message.address.to_string() } });
     }
-    if message.sells && draw("buy") < if clicks { 330 } else { 45 } {
+    if message.sells && draw("buy") < if clicks { 600 } else { 60 } {
         let minor = 18_000 + i64::from(draw("spend")) * 260;
         let at = clicked_at + TimeDelta::minutes(15 + i64::from(draw("hesitates")) * 3);
         actions.push(Planned { at, action: Action::Buy { address: message.address.to_string(), minor } });
@@ -103,7 +103,7 @@ pub fn reaction(message: &Received<'_>, tracker: &str) -> Vec<Planned> {
 
 /// What someone who was held out does by themselves in the week: mostly nothing, sometimes they buy.
 pub fn unprompted(address: &str, from: Time) -> Option<Planned> {
-    (permille(address, "buys anyway") < 48).then(|| Planned {
+    (permille(address, "buys anyway") < 40).then(|| Planned {
         at: from + TimeDelta::minutes(30 + i64::from(permille(address, "when")) * 8),
         action: Action::Buy { address: address.to_string(), minor: 18_000 + i64::from(permille(address, "spend")) * 260 },
     })

@@ -2,6 +2,7 @@
 
 use super::crowd::{self, Action, Planned, Received};
 use crate::catcher::{Catcher, Message};
+use crate::cli::serving;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::store::Store;
@@ -90,7 +91,8 @@ async fn held_out(store: &Store) -> anyhow::Result<Option<Vec<String>>> {
 }
 
 async fn carry_out(days: &Days<'_>, client: &reqwest::Client, actions: Vec<Action>) -> anyhow::Result<()> {
-    let results: Vec<anyhow::Result<()>> = stream::iter(actions.into_iter().map(|action| one(days, client, action))).buffered(AT_ONCE).collect().await;
+    let results: Vec<anyhow::Result<()>> =
+        stream::iter(actions.into_iter().map(|action| one(days, client, action))).buffered(AT_ONCE).collect().await;
     results.into_iter().collect()
 }
 
@@ -126,5 +128,10 @@ fn event(days: &Days<'_>, client: &reqwest::Client, address: &str, name: &str, m
 
 /// Complaints come from mailbox providers by reports of their own, not over our addresses.
 async fn complain(days: &Days<'_>, address: &str) -> anyhow::Result<()> {
-    super::super::serving::complaint(days.store, "spring-sale", address, days.clock.now()).await
+    for campaign in ["spring-sale", "birthday", "service-notice"] {
+        if days.store.message_to(campaign, address).await?.is_some() {
+            return serving::complaint(days.store, campaign, address, days.clock.now()).await;
+        }
+    }
+    Ok(())
 }

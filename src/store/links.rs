@@ -1,10 +1,9 @@
 //! What our public addresses need: the links of a version, and the little that pages say about a message and its reader.
 
-use super::batch::{Field, table};
-use super::responses::{digest, json};
+use super::consents::ConsentRow;
+use super::responses::digest;
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, ConsentState, MessageId, Time, VersionId};
-use serde_json::json as value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tracked links of an applied version. Versions never change, so this may be kept for good.
@@ -136,46 +135,19 @@ impl Store {
         if choices.is_empty() {
             return Ok(());
         }
-        let doing = "record choices";
         let at = micros(at);
-        let rows: Vec<serde_json::Value> = choices
-            .iter()
-            .map(|choice| {
-                let key = digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]);
-                value!({ "customer_id": customer, "topic": choice.topic, "channel": choice.channel.code(), "state": choice.state.code(), "at": at,
-                         "source": "preferences", "proof": format!("message {message}"), "source_key": hex::encode(key) })
-            })
-            .collect();
-        let given = table(
-            self.dialect(),
-            &[
-                ("customer_id", Field::Long),
-                ("topic", Field::Text),
-                ("channel", Field::Small),
-                ("state", Field::Small),
-                ("at", Field::Long),
-                ("source", Field::Text),
-                ("proof", Field::Text),
-                ("source_key", Field::Bytes),
-            ],
-        );
-        let history = format!(
-            "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key)
-             SELECT customer_id, topic, channel, state, at, at, source, proof, source_key FROM {given} AS given WHERE true
-             ON CONFLICT (customer_id, source_key) DO NOTHING"
-        );
-        let state = format!(
-            "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof)
-             SELECT customer_id, topic, channel, state, at, 1 FROM {given} AS given WHERE true ORDER BY topic, channel
-             ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof
-             WHERE excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state = {})",
-            ConsentState::Withdrawn.code()
-        );
-        let rows = json(&rows)?;
-        let mut change = self.change(doing).await?;
-        change.connection().write(doing, history, &rows).await?;
-        change.connection().write(doing, state, &rows).await?;
-        change.commit(doing).await
+        let row = |choice: &Choice| ConsentRow {
+            customer,
+            topic: choice.topic.clone(),
+            channel: choice.channel.code(),
+            state: choice.state,
+            at,
+            received_at: at,
+            source: "preferences".into(),
+            proof: Some(format!("message {message}")),
+            source_key: digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]),
+        };
+        self.append_consents(&choices.iter().map(row).collect::<Vec<_>>()).await.map(drop)
     }
 
     /// Answers within the pool's patience when the database is there.

@@ -296,3 +296,23 @@ fn text_of(json: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_order_as_whole_numbers() {
+        let values = [f64::NEG_INFINITY, -1e300, -2.5, -1.0, -0.5, 0.0, 1e-9, 0.5, 1.0, 7.0, 1e300, f64::INFINITY];
+        assert!(values.windows(2).all(|pair| ordered(pair[0]) < ordered(pair[1])));
+    }
+
+    #[test]
+    fn only_a_scalar_with_something_in_it_names_an_arm() {
+        for (json, expected) in
+            [("\"red\"", Some("red")), ("3", Some("3")), ("true", Some("true")), ("\"\"", None), ("null", None), ("[1]", None), ("x", None)]
+        {
+            assert_eq!(text_of(json).as_deref(), expected, "{json}");
+        }
+    }
+}

@@ -47,3 +47,58 @@ pub fn look(schedule: &Schedule, since: Time, now: Time) -> Due {
 pub fn name(instant: Time) -> String {
     instant.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaigns::Missed;
+    use crate::literals::Duration;
+    use crate::schedule::Rule;
+
+    /// Days of March 2027 at ten, in UTC.
+    fn ten(day: u32) -> Time {
+        format!("2027-03-{day:02}T10:00:00Z").parse().unwrap()
+    }
+
+    fn daily(run: MissedRun, within: &str) -> Schedule {
+        Schedule {
+            rule: Rule::read_every("day at 10:00").unwrap(),
+            zone: chrono_tz::UTC,
+            from: None,
+            until: None,
+            missed: Missed { run, within: Duration::read(within).unwrap() },
+        }
+    }
+
+    #[test]
+    fn what_was_missed_runs_as_the_file_says() {
+        use MissedRun::*;
+        // The engine last looked at the occurrence of the 1st, and looks again on the 5th at eleven.
+        let now = ten(5) + TimeDelta::hours(1);
+        for (run, within, expected) in [
+            (Once, "1 day", vec![ten(5)]),
+            (Once, "30 minutes", vec![]),
+            (All, "1 day", vec![ten(5)]),
+            (All, "2 days", vec![ten(4), ten(5)]),
+            (All, "10 days", vec![ten(2), ten(3), ten(4), ten(5)]),
+            (Skip, "10 days", vec![]),
+        ] {
+            let due = look(&daily(run, within), ten(1), now);
+            assert_eq!((due.occurrences, due.next), (expected, Some(ten(6))), "{run:?} within {within}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_time_runs_whatever_the_file_says_of_missed_ones() {
+        for run in [MissedRun::Once, MissedRun::Skip, MissedRun::All] {
+            let due = look(&daily(run, "1 day"), ten(4), ten(5));
+            assert_eq!((due.occurrences, due.looked_until), (vec![ten(5)], ten(5)));
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_due_nothing_is_looked_past() {
+        let due = look(&daily(MissedRun::Once, "1 day"), ten(5), ten(5) + TimeDelta::hours(3));
+        assert_eq!(due, Due { occurrences: vec![], looked_until: ten(5), next: Some(ten(6)) });
+    }
+}

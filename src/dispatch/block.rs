@@ -48,7 +48,7 @@ pub(super) struct Open {
     waiting: AtomicUsize,
     /// Something stays planned: the block is claimed again later.
     stays: AtomicBool,
-    /// Not before.
+    /// Claimed again not before this; the block's own due time when that is later.
     due: Mutex<Time>,
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
         // One for this function itself, so that the block is not finished before it is read.
         waiting: AtomicUsize::new(1),
         stays: AtomicBool::new(false),
-        due: Mutex::new(now),
+        due: Mutex::new(Time::UNIX_EPOCH),
     });
     if let Err(error) = through(&inner, &claimed, &open, now).await {
         tracing::error!(run = claimed.run.0, error = &error as &dyn std::error::Error, "cannot work on a block");
@@ -108,7 +108,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
             continue;
         }
         if inner.stop.is_cancelled() {
-            open.stays(now);
+            open.stays(Time::UNIX_EPOCH);
             open.one_done();
             continue;
         }
@@ -190,7 +190,7 @@ pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time) {
             state: MessageState::Retry,
             reason: None,
             detail,
-            next_at: Some(later),
+            next_at: Some(later.max(inner.clock.now())),
         });
     }
     open.one_done();

@@ -38,12 +38,12 @@ pub(super) async fn fly(inner: Arc<Inner>, flight: Flight, rendered: OwnedSemaph
     drop(rendered);
     let now = inner.clock.now();
     if inner.stop.is_cancelled() || !flight.lane.is_open(now) {
-        return stay(&inner, &flight.open, &flight.due, now);
+        return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH);
     }
     let provider = flight.lane.provider.name().to_string();
     if !inner.committer.mark(Mark { message: flight.due.id, claim: flight.claim, provider }).await {
         // Paused, cancelled, expired, or not ours any more: what is still planned stays in its block.
-        flight.open.stays(inner.clock.now());
+        flight.open.stays(Time::UNIX_EPOCH);
         return flight.open.one_done();
     }
     if let Some(rate) = &flight.lane.rate {

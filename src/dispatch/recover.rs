@@ -5,6 +5,7 @@ use super::compose::message_of;
 use crate::campaigns::IfUncertain;
 use crate::plan::campaign_of;
 use crate::store::{self, nodes::Orphan};
+use crate::types::Time;
 
 /// Takes over from the dead, settles what they had marked, and frees the blocks. Gives how many messages were settled.
 pub(super) async fn recover(inner: &Inner) -> Result<usize, store::Error> {
@@ -16,7 +17,8 @@ pub(super) async fn recover(inner: &Inner) -> Result<usize, store::Error> {
     }
     inner.store.settle_orphans(&settled, now).await?;
     for claim in claims {
-        inner.committer.released(claim, now);
+        // As due as they were.
+        inner.committer.released(claim, Time::UNIX_EPOCH);
     }
     inner.committer.flush().await;
     if !settled.is_empty() {

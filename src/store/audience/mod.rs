@@ -20,6 +20,7 @@ use crate::segments::values::Currencies;
 use crate::segments::{Condition, DEEPEST, Moment, ZoneInForce};
 use crate::types::{Channel, ConsentState};
 use chrono_tz::Tz;
+use std::collections::BTreeMap;
 
 /// Writes the condition behind what `sql` holds so far, in brackets, over the customers under the alias `c`.
 ///
@@ -132,31 +133,36 @@ impl Compiler<'_, '_> {
         match self.moment.zone {
             ZoneInForce::Fixed(zone) => of(Here { now: self.moment.now, zone }).map(|value| self.integer(value)),
             ZoneInForce::Recipient { fallback } => {
-                let fallback = of(Here { now: self.moment.now, zone: fallback })?;
-                let mut zones = serde_json::Map::new();
+                let usual = of(Here { now: self.moment.now, zone: fallback })?;
+                let mut groups: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
                 for zone in chrono_tz::TZ_VARIANTS {
-                    match of(Here { now: self.moment.now, zone }) {
-                        Some(value) if value != fallback => drop(zones.insert(zone.name().to_string(), value.into())),
-                        _ => {}
+                    if let Some(value) = of(Here { now: self.moment.now, zone }).filter(|value| *value != usual) {
+                        groups.entry(value).or_default().push(zone.name());
                     }
                 }
-                if zones.is_empty() {
-                    return Some(self.integer(fallback));
-                }
-                let own = self.by_zone(serde_json::Value::Object(zones).to_string());
-                let fallback = self.integer(fallback);
-                Some(format!("COALESCE({own}, {fallback})"))
+                let usual = self.integer(usual);
+                let groups = groups.into_iter().map(|(value, zones)| (zones, self.integer(value))).collect();
+                Some(self.by_zone(groups, &usual))
             }
         }
     }
 
-    /// The whole number that a JSON object has for the customer's zone. Names of zones hold no sign that a path could be mistaken for.
-    fn by_zone(&mut self, zones: String) -> String {
-        let zones = self.text(zones);
-        self.pick(
-            format!("CAST({zones} ->> CASE WHEN c.zone NOT GLOB '*[^A-Za-z0-9_/+-]*' AND c.zone GLOB '[A-Z]*' THEN c.zone END AS INTEGER)"),
-            format!("CAST(CAST({zones} AS jsonb) ->> c.zone AS BIGINT)"),
-        )
+    /// What is said for the group of the customer's zone; `otherwise` for the fallback's group and for what is no zone.
+    fn by_zone(&mut self, groups: Vec<(Vec<&str>, String)>, otherwise: &str) -> String {
+        if groups.is_empty() {
+            return otherwise.to_string();
+        }
+        let whens: Vec<String> = groups
+            .into_iter()
+            .map(|(zones, value)| {
+                let list = self.pick(serde_json::json!(zones).to_string(), format!("{{{}}}", zones.join(",")));
+                let list = self.text(list);
+                let is_one =
+                    self.pick(format!("c.zone IN (SELECT value FROM json_each({list}))"), format!("c.zone = ANY (CAST({list} AS text[]))"));
+                format!("WHEN {is_one} THEN {value}")
+            })
+            .collect();
+        format!("(CASE {} ELSE {otherwise} END)", whens.join(" "))
     }
 
     /// `x >= low AND x < high`, as far as the range is closed.

@@ -264,32 +264,9 @@ impl Compiler<'_, '_> {
 
     /// Money as a row source: column `minor` of the alias is in minor units of the workspace's currency, or NULL.
     pub(super) fn money(&mut self, place: &Place) -> (String, String) {
-        let (inner, outer, text) = (self.alias('m'), self.alias('m'), self.as_text(place));
-        let number = self.as_number(place);
-        // An amount: digits, maybe a fraction, maybe a blank and a currency.
-        let shaped = self.pick(
-            format!("(CASE WHEN {inner}.t GLOB '* [A-Z][A-Z][A-Z]' THEN SUBSTR({inner}.t, 1, LENGTH({inner}.t) - 4) ELSE {inner}.t END)"),
-            format!("(CASE WHEN {inner}.t ~ '^-?[0-9]{{1,13}}([.][0-9]{{1,9}})?( [A-Z]{{3}})?$' THEN SPLIT_PART({inner}.t, ' ', 1) END)"),
-        );
-        let amount = match self.dialect {
-            crate::store::Dialect::Postgres => format!("CAST({shaped} AS DOUBLE PRECISION)"),
-            crate::store::Dialect::Sqlite => {
-                let unsigned = format!("(CASE WHEN {shaped} GLOB '-*' THEN SUBSTR({shaped}, 2) ELSE {shaped} END)");
-                let whole = format!(
-                    "(CASE WHEN INSTR({unsigned}, '.') > 0 THEN SUBSTR({unsigned}, 1, INSTR({unsigned}, '.') - 1) ELSE {unsigned} END)"
-                );
-                let fraction =
-                    format!("(CASE WHEN INSTR({unsigned}, '.') > 0 THEN SUBSTR({unsigned}, INSTR({unsigned}, '.') + 1) ELSE '0' END)");
-                format!(
-                    "CASE WHEN {whole} NOT GLOB '*[^0-9]*' AND LENGTH({whole}) BETWEEN 1 AND 13 AND {fraction} NOT GLOB '*[^0-9]*' \
-                     AND LENGTH({fraction}) BETWEEN 1 AND 9 THEN CAST({shaped} AS REAL) END"
-                )
-            }
-        };
+        let (text, number) = (self.as_text(place), self.as_number(place));
+        let (written, amount, sized) = (self.alias('y'), self.alias('y'), self.alias('y'));
         let own = self.text(self.currencies.own.clone());
-        let currency = format!(
-            "CASE WHEN {inner}.t IS NOT NULL AND SUBSTR({inner}.t, LENGTH({inner}.t) - 3, 1) = ' ' THEN SUBSTR({inner}.t, LENGTH({inner}.t) - 2) ELSE {own} END"
-        );
         let (mut units, mut factors) = (String::new(), String::new());
         for (code, (unit, factor)) in self.currencies.factors.clone() {
             let code = self.text(code);
@@ -297,23 +274,41 @@ impl Compiler<'_, '_> {
             units.push_str(&format!(" WHEN {code} THEN {unit}"));
             factors.push_str(&format!(" WHEN {code} THEN {factor}"));
         }
-        let minor = alias_of(&outer, "size");
-        let (size, scaled) = (
-            self.pick(
-                format!("CAST(ABS(amount) * (CASE currency{units} END) + 0.5 AS INTEGER)"),
-                format!("CAST(CAST(FLOOR(ABS(amount) * (CASE currency{units} END) + 0.5) AS BIGINT) AS NUMERIC)"),
-            ),
-            self.pick(format!("({minor} * {outer}.factor + 500000) / 1000000"), format!("DIV({minor} * {outer}.factor + 500000, 1000000)")),
-        );
         // OFFSET keeps both from writing the inner expressions out wherever they are used, each time anew.
         let fence = self.pick(" LIMIT 1 OFFSET 0", " OFFSET 0");
-        let from = format!(
-            "(SELECT CASE WHEN {outer}.amount < 0 THEN -({scaled}) ELSE {scaled} END AS minor FROM (SELECT amount, CASE WHEN ABS(amount) < 1e13 THEN {size} END AS size, \
-             (CASE currency{factors} END) AS factor FROM (SELECT CASE WHEN {inner}.t IS NULL THEN {inner}.n ELSE {amount} END AS amount, {currency} AS currency \
-             FROM (SELECT {text} AS t, {number} AS n FROM {from}{fence}) AS {inner}{fence}) AS {inner}a) AS {outer}) AS {outer}m",
-            from = place.from
+        // An amount: digits, maybe a fraction; then maybe a blank and a currency. `s` is the amount's text, `u` the same without its sign.
+        let parts = self.pick(
+            format!(
+                "SELECT n, s, currency, CASE WHEN s GLOB '-*' THEN SUBSTR(s, 2) ELSE s END AS u FROM (SELECT n, \
+                 CASE WHEN t GLOB '* [A-Z][A-Z][A-Z]' THEN SUBSTR(t, 1, LENGTH(t) - 4) ELSE t END AS s, \
+                 CASE WHEN t GLOB '* [A-Z][A-Z][A-Z]' THEN SUBSTR(t, LENGTH(t) - 2) ELSE {own} END AS currency \
+                 FROM (SELECT {text} AS t, {number} AS n FROM {from}{fence}){fence}){fence}",
+                from = place.from
+            ),
+            format!(
+                "SELECT n, SPLIT_PART(t, ' ', 1) AS s, CASE WHEN t LIKE '% %' THEN SPLIT_PART(t, ' ', 2) ELSE {own} END AS currency FROM (SELECT n, \
+                 CASE WHEN t ~ '^-?[0-9]{{1,13}}([.][0-9]{{1,9}})?( [A-Z]{{3}})?$' THEN t END AS t \
+                 FROM (SELECT {text} AS t, {number} AS n FROM {from} OFFSET 0) AS {written}i OFFSET 0) AS {written}o OFFSET 0",
+                from = place.from
+            ),
         );
-        (from, format!("{outer}m.minor"))
+        let read = self.pick(
+            "CASE WHEN u NOT GLOB '*[^0-9.]*' AND (CASE INSTR(u, '.') WHEN 0 THEN LENGTH(u) BETWEEN 1 AND 13 ELSE INSTR(u, '.') BETWEEN 2 AND 14 \
+             AND LENGTH(u) - INSTR(u, '.') BETWEEN 1 AND 9 AND INSTR(SUBSTR(u, INSTR(u, '.') + 1), '.') = 0 END) THEN CAST(s AS REAL) END",
+            "CAST(s AS DOUBLE PRECISION)",
+        );
+        let amounts = format!(
+            "SELECT CASE WHEN n IS NULL THEN {read} ELSE n END AS amount, CASE currency{units} END AS unit, CASE currency{factors} END AS factor \
+             FROM ({parts}) AS {written}{fence}"
+        );
+        let size =
+            self.pick("CAST(ABS(amount) * unit + 0.5 AS INTEGER)", "CAST(CAST(FLOOR(ABS(amount) * unit + 0.5) AS BIGINT) AS NUMERIC)");
+        let scaled = self.pick("(size * factor + 500000) / 1000000", "DIV(size * factor + 500000, 1000000)");
+        let from = format!(
+            "(SELECT CASE WHEN amount < 0 THEN -({scaled}) ELSE {scaled} END AS minor FROM (SELECT amount, factor, CASE WHEN ABS(amount) < 1e13 THEN {size} END AS size \
+             FROM ({amounts}) AS {amount}{fence}) AS {sized}) AS {sized}m"
+        );
+        (from, format!("{sized}m.minor"))
     }
 
     /// A date as a row source: columns `form` (`d` day, `l` local, `i` instant) and `at` (microseconds) of the alias; both NULL for what is none.
@@ -375,8 +370,4 @@ impl Compiler<'_, '_> {
             ),
         )
     }
-}
-
-fn alias_of(alias: &str, column: &str) -> String {
-    format!("{alias}.{column}")
 }

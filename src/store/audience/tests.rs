@@ -217,18 +217,18 @@ impl Compiler<'_, '_> {
             ZoneInForce::Fixed(_) => one_of(self, &usual),
             ZoneInForce::Recipient { .. } => {
                 // All zones of the earth share two or three local dates.
-                let mut by_today: BTreeMap<_, (i64, BTreeSet<String>)> = BTreeMap::new();
-                let mut zones = serde_json::Map::new();
+                let mut groups: BTreeMap<BTreeSet<String>, Vec<&str>> = BTreeMap::new();
+                let mut by_today = BTreeMap::new();
                 for zone in chrono_tz::TZ_VARIANTS {
                     let here = Here { now, zone };
-                    let number = by_today.len() as i64;
-                    let (number, _) = by_today.entry(here.today()).or_insert_with(|| (number, here.returning_days(tests)));
-                    zones.insert(zone.name().to_string(), (*number).into());
+                    let days = by_today.entry(here.today()).or_insert_with(|| here.returning_days(tests));
+                    if *days != usual {
+                        groups.entry(days.clone()).or_default().push(zone.name());
+                    }
                 }
-                let own = self.by_zone(serde_json::Value::Object(zones).to_string());
-                let whens: Vec<String> =
-                    by_today.values().map(|(number, days)| format!("WHEN {number} THEN {}", one_of(self, days))).collect();
-                format!("CASE {own} {} ELSE {} END", whens.join(" "), one_of(self, &usual))
+                let groups = groups.into_iter().map(|(days, zones)| (zones, one_of(self, &days))).collect();
+                let otherwise = one_of(self, &usual);
+                self.by_zone(groups, &otherwise)
             }
         };
         format!("(SELECT {alias}.at IS NOT NULL AND {found} FROM {from})")

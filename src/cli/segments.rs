@@ -2,7 +2,7 @@
 //!
 //! The files of the workspace are asked, and the database it names: so a rule can be tried before it is applied.
 
-use super::{Exit, Format, Global, check, why};
+use super::{Exit, Format, Global, check, table, why};
 use crate::campaigns::{self, Definitions, Segment};
 use crate::diagnostics::nearest;
 use crate::segments::{Condition, Explanation, Moment, Samples, ZoneInForce, explain, outline};
@@ -10,8 +10,7 @@ use crate::store::Store;
 use crate::store::audience::Member;
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
@@ -103,7 +102,7 @@ fn list(global: &Global, definitions: &Definitions) -> anyhow::Result<()> {
         }
         _ => {
             let cells = rows.into_iter().map(|(key, title, users)| vec![key.to_string(), title, users.join(" ")]).collect();
-            print(global.format, &["segment", "title", "used by"], cells)?;
+            print(global.format, &["segment", "title", "used_by"], cells)?;
         }
     }
     Ok(())
@@ -177,7 +176,7 @@ async fn sample(global: &Global, definitions: &Definitions, key: &str, count: us
         .iter()
         .map(|member| vec![member.id.to_string(), text(&member.external_id), name(member), text(&member.email), text(&member.phone)])
         .collect();
-    print(global.format, &["number", "external id", "name", "email", "phone"], rows)?;
+    print(global.format, &["number", "external_id", "name", "email", "phone"], rows)?;
     eprintln!("{} of {all} customers in `{key}`", members.len());
     Ok(())
 }
@@ -233,22 +232,9 @@ fn show(explanation: &Explanation) {
     }
 }
 
-/// A table without lines, or CSV.
+/// Rows of texts under these columns.
 fn print(format: Format, names: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
-    if format == Format::Csv {
-        let mut csv = csv::Writer::from_writer(std::io::stdout());
-        csv.write_record(names.iter().map(|name| name.replace(' ', "_")))?;
-        for row in rows {
-            csv.write_record(row)?;
-        }
-        csv.flush()?;
-        return Ok(());
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(names);
-    for row in rows {
-        table.add_row(row);
-    }
-    table.lines().for_each(|line| println!("{}", line.trim_end()));
-    Ok(())
+    let row = |cells: Vec<String>| names.iter().zip(cells).map(|(name, cell)| (name.to_string(), Value::String(cell))).collect();
+    let rows: Vec<Value> = rows.into_iter().map(|cells| Value::Object(row(cells))).collect();
+    table::print(format, names, &rows)
 }

@@ -13,6 +13,9 @@ mod read;
 pub mod values;
 mod words;
 
+#[cfg(test)]
+mod cases;
+
 pub use evaluate::{DEEPEST, evaluate, properties_hold, response_of};
 pub use explain::{Explanation, explain, outline};
 pub use model::*;

@@ -9,7 +9,6 @@ use crate::customers::keys::Keys;
 use crate::customers::mapping::{Kind, Mapping};
 use crate::diagnostics::Files;
 use crate::store::Store;
-use crate::store::conversions::Measures;
 use crate::types::Time;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -133,7 +132,8 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
             },
             Kind::Events => {
                 let options = events.map(|events| EventOptions { event: events.event.clone(), value: events.value.clone(), at: events.at });
-                let measures = measures(&store, &settings).await?;
+                // What applied campaigns measure, so that imported events count as conversions.
+                let measures = store.measures(settings.zone, &settings.currency).await?;
                 import::events(&store, &settings, &options.unwrap_or_default(), &measures, input, report).await
             }
             Kind::Consents => import::consents(&store, &settings, input, report).await,
@@ -188,11 +188,6 @@ fn mapping(definitions: &Definitions, kind: Kind, written: &[String]) -> Result<
         mapping.columns.extend(named);
     }
     Ok(mapping)
-}
-
-/// What applied campaigns measure, so that imported events count as conversions.
-async fn measures(store: &Store, settings: &Settings) -> anyhow::Result<Measures> {
-    Ok(store.measures(settings.zone, &settings.currency).await?)
 }
 
 fn open(common: &Common, read: Arc<AtomicU64>) -> anyhow::Result<(Input, Option<u64>)> {

@@ -397,3 +397,15 @@ proptest::proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn beside_a_customer_an_email_is_a_property() {
+    for database in databases().await {
+        people(&database, &settings(), "external_id,email\nada,ada@example.org\n").await;
+        let file = "customer,event,at,id,email\n#1,visit,2027-02-01,1,given@example.org\n";
+        let (summary, rejected) = events(&database, &settings(), &EventOptions::default(), file).await;
+        assert_eq!(counts(&summary), (1, 1, 0, 0, 0), "{}: {rejected:?}", database.name);
+        let stored = &database.store.events_after(0, 10, None).await.unwrap()[0];
+        assert_eq!(stored.properties.parse::<serde_json::Value>().unwrap(), serde_json::json!({"email": "given@example.org"}));
+    }
+}

@@ -103,7 +103,9 @@ impl Columns {
     pub fn who(&self, fields: &mut Vec<(String, Value)>) -> Result<Reference, String> {
         let (settings, mut who) = (&self.settings, Reference::default());
         let country = settings.country.as_deref();
-        for name in CUSTOMER {
+        // Beside a column `customer`, email and phone are properties like any other.
+        let names = if fields.iter().any(|(name, _)| name == "customer") { &CUSTOMER[..1] } else { CUSTOMER };
+        for name in names {
             let Some(value) = take(fields, name) else { continue };
             let text = text(&value, name)?;
             let read = match *name {

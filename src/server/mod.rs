@@ -1,9 +1,10 @@
-//! The public addresses over HTTP: open pixel, redirects, unsubscription, preferences, view in browser, conversions, events.
+//! The public addresses over HTTP: open pixel, redirects, unsubscription, confirmation, preferences, view in browser, conversions, events.
 //!
 //! Thin: tokens are read by `tracking`, everything is kept by `store`. GET and HEAD never change a consent. A response is answered when it
 //! is durable; while the database is away, redirects work from the links that are cached with their version, unsubscriptions are answered 503 so
 //! that mailbox providers try again, and what is waiting stays in memory only (there is no local journal yet).
 
+mod confirm;
 mod intake;
 mod pages;
 mod preferences;
@@ -163,6 +164,7 @@ pub fn router(state: State) -> Router {
         .route("/c/{token}", any(response::click))
         .route("/u/{token}", any(unsubscribe::page))
         .route("/p/{token}", any(preferences::page))
+        .route("/k/{token}", any(confirm::page))
         .route("/v/{token}", get(view::page))
         .route("/conversion.gif", get(intake::image))
         .route("/x/{token}", get(intake::image_of_token))

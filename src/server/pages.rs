@@ -13,6 +13,8 @@ static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
         ("layout", include_str!("pages/layout.hbs")),
         ("unsubscribe", include_str!("pages/unsubscribe.hbs")),
         ("unsubscribed", include_str!("pages/unsubscribed.hbs")),
+        ("confirm", include_str!("pages/confirm.hbs")),
+        ("confirmed", include_str!("pages/confirmed.hbs")),
         ("preferences", include_str!("pages/preferences.hbs")),
         ("not_found", include_str!("pages/not_found.hbs")),
         ("gone", include_str!("pages/gone.hbs")),
@@ -30,6 +32,8 @@ pub fn page(status: StatusCode, name: &str, language: &str, data: &Value) -> Res
         "unsubscribe" => "unsubscribe_title",
         "unsubscribed" => "unsubscribed_title",
         "preferences" => "preferences_title",
+        "confirm" => "confirm_title",
+        "confirmed" => "confirmed_title",
         "gone" => "gone_title",
         _ => "not_found_title",
     };

@@ -193,11 +193,12 @@ pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Me
 impl Store {
     /// The measures of all applied versions. Those with a condition are read from their version's file; others cost one query together.
     pub async fn measures(&self, zone: Tz, currency: &str) -> Result<Measures, Error> {
+        /// Version, number, event, value, within, whether conditional, the campaign's key.
+        type Row = (i64, i16, String, Option<String>, String, i16, String);
         let doing = "read the measures";
         let sql = "SELECT m.version_id, m.number, m.event, m.value, m.within, m.conditional, COALESCE(d.key, '')
                    FROM measures m LEFT JOIN definitions d ON d.id = m.version_id ORDER BY m.version_id, m.number";
-        let rows: Vec<(i64, i16, String, Option<String>, String, i16, String)> =
-            crate::on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing(doing)?;
+        let rows: Vec<Row> = crate::on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing(doing)?;
         let mut read: HashMap<i64, Measures> = HashMap::new();
         let mut all = Vec::with_capacity(rows.len());
         for (version, number, event, value, within, conditional, key) in rows {

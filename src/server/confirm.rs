@@ -1,0 +1,66 @@
+//! Double opt-in: a page with a button; only its POST confirms, never a GET, so that scanners confirm nobody.
+
+use super::{Inner, Shared, pages, unsubscribe, words};
+use crate::store::links::{Addressed, Choice};
+use crate::tracking::Kind;
+use crate::types::{Channel, ConsentState, MessageId};
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::TimeDelta;
+use serde_json::json;
+
+/// How long after its message a confirmation may come.
+const LIFE: TimeDelta = TimeDelta::days(7);
+
+pub async fn page(
+    axum::extract::State(inner): Shared,
+    method: Method,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(message) = inner.tokens.read(Kind::Confirm, &token) else { return pages::not_found(&headers) };
+    if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
+        return super::response::not_allowed("GET, HEAD, POST");
+    }
+    let addressed = match inner.store.addressed(message).await {
+        Ok(Some(addressed)) => addressed,
+        Ok(None) => return pages::not_found(&headers),
+        Err(_) => return pages::busy(),
+    };
+    // A message without a topic asks for nothing that could be confirmed.
+    let Some(topic) = addressed.topic.clone() else { return pages::not_found(&headers) };
+    if inner.clock.now() > crate::store::from_micros(addressed.at) + LIFE {
+        return pages::not_found(&headers);
+    }
+    if method == Method::POST {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !unsubscribe::fields(content_type, &body).iter().any(|(name, _)| name == "confirm") {
+            return (StatusCode::BAD_REQUEST, "the button of the page was not pressed\n").into_response();
+        }
+        if !confirm(&inner, &addressed, &topic, message).await {
+            return pages::busy();
+        }
+    }
+    let site = inner.site();
+    let language = words::language(&site, addressed.language.as_deref(), &headers);
+    let title = site.topics.get(&topic).map(|(title, ..)| title.pick(&words::chain(&site, language)).to_string());
+    let address = addressed.address.as_deref().map(pages::masked);
+    let name = if method == Method::POST { "confirmed" } else { "confirm" };
+    pages::page(StatusCode::OK, name, language, &json!({ "topic": title.unwrap_or(topic), "address": address }))
+}
+
+/// False when the database is away. Who has confirmed already, and who has withdrawn since the message, stays as they are.
+async fn confirm(inner: &Inner, addressed: &Addressed, topic: &str, message: MessageId) -> bool {
+    let Ok(consents) = inner.store.consents_of(addressed.customer_id).await else { return false };
+    match consents.get(&(topic.to_string(), addressed.channel)) {
+        Some((ConsentState::Confirmed, _)) => return true,
+        Some((ConsentState::Withdrawn, since)) if *since > addressed.at => return true,
+        _ => {}
+    }
+    let channel = Channel::from_code(addressed.channel).unwrap_or(Channel::Email);
+    let choice = Choice { topic: topic.to_string(), channel, state: ConsentState::Confirmed };
+    inner.store.record_choices(addressed.customer_id, &[choice], inner.clock.now(), message).await.is_ok()
+}

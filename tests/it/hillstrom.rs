@@ -42,7 +42,7 @@ fn story(database: &str, name: &str, rows: &[Row]) {
     // The counts of the published filters.
     for (segment, expected) in [("recent-buyers", 22_393), ("lapsed", 13_401), ("top-spenders", 8_078), ("rural-web", 4_238)] {
         let counted = run(&["segments", "count", segment, "--format", "json"]).json();
-        assert_eq!(counted["count"], expected, "{name}: {segment}: {counted}");
+        assert_eq!(counted["customers"], expected, "{name}: {segment}: {counted}");
     }
 
     // Applied the day before, sent at its time.

@@ -5,7 +5,7 @@ use super::compose::{Compiled, Sending, Unsendable, message_of};
 use super::hand_over::{Flight, fly};
 use super::{AGAIN_LEASE, Inner};
 use crate::campaigns::Campaign;
-use crate::plan::{campaign_of, conditions, samples};
+use crate::plan::{add_saved, campaign_of, conditions, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left};
@@ -97,7 +97,9 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
     let definitions = &sending.compiled.definitions;
     let campaign = campaign_of(definitions, &sending.run.key)?;
     let again = again(inner, &sending, campaign, now);
-    let dues = inner.store.load_due(&claimed.which, &again).await?;
+    let mut dues = inner.store.load_due(&claimed.which, &again).await?;
+    let people = dues.iter_mut().map(|due| (due.customer, &mut due.person)).collect();
+    add_saved(&inner.store, definitions, campaign, people, now).await?;
     open.waiting.fetch_add(dues.len(), Ordering::SeqCst);
     let mut rules: HashMap<Channel, Rules> = HashMap::new();
     for due in dues {

@@ -13,7 +13,7 @@ mod write;
 pub use arms::{ArmNames, message_for};
 pub use decide::{Decided, Decider, messages};
 pub use reach::country_of_phone;
-pub use write::{Conditions, Preview, conditions, preview, samples, selection};
+pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 
 use crate::campaigns::{Campaign, Definitions};
 use crate::store::conversions::Measures;

@@ -2,8 +2,9 @@
 
 use super::decide::{Decider, Rank, attributes, messages};
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
-use crate::segments::{Condition, Moment, Samples, ZoneInForce};
+use crate::segments::{Condition, EventCondition, Moment, Samples, ZoneInForce};
 use crate::store::audience::{Sql, compile};
+use crate::store::blocks::Person;
 use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
 use crate::store::runs::{Arm, Run};
 use crate::store::{self, Dialect, Store};
@@ -43,6 +44,54 @@ pub async fn samples(store: &Store, definitions: &Definitions, campaign: &Campai
     let asked = campaign.audience.segment.iter().filter_map(|key| segments.get(key));
     let asked: Vec<&Condition> = asked.chain(&campaign.audience.condition).chain(&campaign.audience.except).collect();
     store.draw_samples(&asked, &segments, &definitions.workspace.seed).await
+}
+
+/// Adds to the people, by their customers' numbers, what the audience's conditions keep for the template under `as:` names.
+pub async fn add_saved(
+    store: &Store,
+    definitions: &Definitions,
+    campaign: &Campaign,
+    people: Vec<(i64, &mut Person)>,
+    now: Time,
+) -> Result<(), store::Error> {
+    let mut saved: Vec<(String, EventCondition)> = Vec::new();
+    let mut asked: Vec<&Condition> = campaign.audience.condition.iter().collect();
+    let mut open: Vec<String> = campaign.audience.segment.iter().cloned().collect();
+    let mut seen = BTreeSet::new();
+    loop {
+        while let Some(condition) = asked.pop() {
+            saved.extend(condition.saved().into_iter().map(|(name, event)| (name.to_string(), event.clone())));
+            open.extend(condition.segments());
+        }
+        let Some(key) = open.pop() else { break };
+        if let Some(segment) = definitions.segments.get(&key).filter(|_| seen.insert(key)) {
+            asked.push(&segment.condition);
+        }
+    }
+    if saved.is_empty() || people.is_empty() {
+        return Ok(());
+    }
+    let workspace = &definitions.workspace;
+    let moment = Moment {
+        now,
+        zone: ZoneInForce::Fixed(campaign.schedule.zone),
+        segments: &BTreeMap::new(),
+        currency: &workspace.currency,
+        rates: &workspace.rates,
+        seed: &workspace.seed,
+        samples: Samples::NONE,
+    };
+    let customers: Vec<i64> = people.iter().map(|(customer, _)| *customer).collect();
+    let mut found = store.saved_events(&customers, &saved, &moment).await?;
+    for (customer, person) in people {
+        if let (Ok(serde_json::Value::Object(mut attributes)), Some(names)) =
+            (serde_json::from_str(&person.attributes), found.remove(&customer))
+        {
+            attributes.extend(names);
+            person.attributes = serde_json::Value::Object(attributes).to_string();
+        }
+    }
+    Ok(())
 }
 
 /// Compiles segment and where, and except, as of `now` in the campaign's zone.

@@ -101,3 +101,46 @@ async fn both_databases_select_whom_the_plain_evaluation_selects() {
     let asked = rules * databases.len() as u64;
     assert!(selected > 0 && telling * 4 > asked, "{telling} of {asked} answers tell people apart; more should");
 }
+
+#[tokio::test]
+async fn a_template_gets_the_newest_ten_events_that_a_condition_kept() {
+    let mut chance = Chance(3);
+    let mut people: Vec<Made> = (0..2).map(|number| person(&mut chance, number, &BTreeMap::new())).collect();
+    let event = |name: &str, minute: u32, sku: &str| posthaste::segments::person::PastEvent {
+        name: name.into(),
+        at: time(&format!("2027-02-28T10:{minute:02}:00Z")),
+        properties: json!({ "sku": sku }),
+    };
+    people[0].person.events = (0..12).map(|minute| event("viewed", minute, &format!("S{minute}"))).collect();
+    people[0].person.events.push(event("purchase", 30, "S11"));
+    people[1].person.events = Vec::new();
+    let same = Some((path("sku"), path("sku")));
+    let seen = EventCondition {
+        name: "viewed".into(),
+        window: Window::default(),
+        filter: PropertyTests::default(),
+        measure: Measure::Count,
+        tests: vec![(Comparison::AtLeast, Operand::Number(0.0))],
+        edge: None,
+        without: Some(Without { name: "purchase".into(), filter: PropertyTests::default(), same }),
+        save_as: Some("seen".into()),
+    };
+    for database in databases().await {
+        fill(&database, &people, &BTreeMap::new()).await;
+        let moment = Moment {
+            now: time("2027-03-01T10:30:00Z"),
+            zone: ZoneInForce::Fixed(chrono_tz::Europe::Kyiv),
+            segments: &BTreeMap::new(),
+            currency: "UAH",
+            rates: &BTreeMap::new(),
+            seed: "seed",
+            samples: Samples::NONE,
+        };
+        let found = database.store.saved_events(&[1, 2], &[("seen".to_string(), seen.clone())], &moment).await.unwrap();
+        let list = found[&1]["seen"].as_array().unwrap();
+        assert_eq!(list.len(), 10, "{}", database.name);
+        assert_eq!(list[0], json!({ "sku": "S10", "at": "2027-02-28T10:10:00Z" }), "{}: what was bought is left out", database.name);
+        assert_eq!(list[9]["sku"], "S1");
+        assert_eq!(found[&2]["seen"], json!([]), "{}: nothing is an empty list", database.name);
+    }
+}

@@ -3,7 +3,7 @@
 use super::view::Sample;
 use crate::campaigns::Definitions;
 use crate::dispatch::{Identity, Sending, Unsendable};
-use crate::plan::Preview;
+use crate::plan::{Preview, add_saved};
 use crate::store::blocks::{Due, Person};
 use crate::store::planning::Planned;
 use crate::store::{Store, micros};
@@ -69,7 +69,10 @@ pub async fn rendered(
     studio.sending.arms = preview.arms.iter().map(|arm| (arm.arm, arm.name.clone())).collect();
     let mut samples = Vec::new();
     for row in &preview.samples {
-        if let Some(person) = store.sample_person(row.customer).await? {
+        if let Some(mut person) = store.sample_person(row.customer).await? {
+            if let Some(campaign) = definitions.campaigns.get(key) {
+                add_saved(store, definitions, campaign, vec![(row.customer, &mut person)], now).await?;
+            }
             samples.push(sample(&studio, row, person, now));
         }
     }

@@ -32,7 +32,7 @@ impl Compiler<'_, '_> {
     }
 
     /// `events e1 WHERE …`: the events that count.
-    fn events(&mut self, event: &EventCondition, alias: &str) -> String {
+    pub(super) fn events(&mut self, event: &EventCondition, alias: &str) -> String {
         let name = self.text(event.name.as_str());
         let window = self.window(&format!("{alias}.occurred_at"), &event.window);
         let mut sql = format!("events {alias} WHERE {alias}.name = {name} AND {alias}.customer_id = c.id AND {window}");

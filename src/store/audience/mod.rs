@@ -9,6 +9,7 @@ mod history;
 mod people;
 mod places;
 mod query;
+mod saved;
 mod tests;
 
 pub use super::sql::{Bind, Sql};
@@ -29,8 +30,12 @@ pub fn compile(condition: &Condition, moment: &Moment<'_>, dialect: Dialect, sql
     let mut inner = Sql::new(dialect);
     let currencies = Currencies::new(moment.currency, moment.rates);
     let text = Compiler { moment, dialect, currencies, sql: &mut inner, aliases: 0 }.condition(condition, 0);
-    // Only what the text mentions is handed on: PostgreSQL refuses a value without a placeholder.
-    let mut rest = text.as_str();
+    referenced(&text, &inner, sql);
+}
+
+/// Adds a text with the values of `inner` that it mentions; no others, since PostgreSQL refuses a value without a placeholder.
+fn referenced(text: &str, inner: &Sql, sql: &mut Sql) {
+    let mut rest = text;
     while let Some(at) = rest.find('$') {
         let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
         let number = rest[at + 1..at + 1 + digits].parse::<usize>().ok().and_then(|number| inner.binds.get(number.checked_sub(1)?));

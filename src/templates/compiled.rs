@@ -2,6 +2,7 @@
 
 use super::expand::Expanded;
 use super::functions::{self, Escape, FORBIDDEN, Scene, Stop, is_forbidden};
+use super::library::Locale;
 use super::message::{Need, Part, RenderError};
 use super::needs;
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
@@ -31,9 +32,11 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    pub fn new(source: &str, limit: Limit) -> Result<Compiled, TemplateError> {
+    /// `locale`: its lines are written into the template at once.
+    pub fn new(source: &str, limit: Limit, locale: &Locale) -> Result<Compiled, TemplateError> {
         let mut template = Template::compile(source)?;
         guard(&mut template, limit.escape);
+        settle(&mut template, limit.escape, locale);
         let reading = needs::read(&template, &Expanded::of("", source), Part::Body, "");
         Ok(Compiled {
             template,
@@ -124,6 +127,25 @@ fn guard_block(call: &mut HelperTemplate, escape: Escape) {
     }
     if let Some(template) = &mut call.inverse {
         guard(template, escape);
+    }
+}
+
+/// `{{t 'cart.go'}}` becomes its words: they are the same for everyone.
+fn settle(template: &mut Template, escape: Escape, locale: &Locale) {
+    for element in &mut template.elements {
+        match element {
+            TemplateElement::Expression(call) if call.name.as_name() == Some("t") && call.hash.is_empty() => {
+                if let [Parameter::Literal(Value::String(key))] = call.params.as_slice()
+                    && let Some(words) = locale.get(key)
+                {
+                    *element = TemplateElement::RawString(functions::escaped(words, escape));
+                }
+            }
+            TemplateElement::HelperBlock(call) => {
+                [&mut call.template, &mut call.inverse].into_iter().flatten().for_each(|inside| settle(inside, escape, locale));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::links::Links;
 use super::markup::{Piece, blanked, pieces};
-use super::mask::Mask;
+use super::mask::{self, Mask};
 use super::message::Track;
 use super::tags::{Kind, Tag, tags};
 use super::{marks, needs, text};
@@ -27,14 +27,47 @@ pub(super) fn from_mjml(mjml: &str) -> Result<Styled, Lost> {
     let mut mask = Mask::default();
     // mrml 6.0 stumbles over line ends of Windows.
     let hidden = mask.hide(&mjml.replace("\r\n", "\n"));
-    let parsed = mrml::parse(&hidden).map_err(|error| Lost::Unreadable(error.to_string()))?;
-    let options = mrml::prelude::render::RenderOptions::default();
-    let html = parsed.element.render(&options).map_err(|error| Lost::Unreadable(error.to_string()))?;
-    let styled = styled(html);
+    // Its reader of tags panics on some broken markup beside letters that are not ASCII.
+    let html = std::panic::catch_unwind(|| rendered(&hidden))
+        .unwrap_or_else(|_| Err("a tag in it is broken or not closed".to_string()))
+        .map_err(Lost::Unreadable)?;
+    let styled = styled(outside_conditions(&html));
     if let Some(source) = mask.lost(&styled.html).first() {
         return Err(Lost::Tag(source.to_string()));
     }
     Ok(Styled { html: mask.show(&styled.html), ..styled })
+}
+
+fn rendered(hidden: &str) -> Result<String, String> {
+    let parsed = mrml::parse(hidden).map_err(|error| error.to_string())?;
+    parsed.element.render(&mrml::prelude::render::RenderOptions::default()).map_err(|error| error.to_string())
+}
+
+/// In mj-wrapper, mrml writes what stands between sections into a comment for Outlook. A block tag there divides that comment.
+fn outside_conditions(html: &str) -> String {
+    const END: &str = "<![endif]-->";
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(start) = rest.find("<!--[if") {
+        let Some((condition, length)) =
+            rest[start..].find("]>").map(|at| &rest[start..start + at + 2]).zip(rest[start..].find(END).map(|at| at + END.len()))
+        else {
+            break;
+        };
+        let mut inside = &rest[start..start + length];
+        out.push_str(&rest[..start]);
+        while let Some((at, comment)) = mask::next_comment(inside) {
+            out.push_str(&inside[..at]);
+            out.push_str(END);
+            out.push_str(comment);
+            out.push_str(condition);
+            inside = &inside[at + comment.len()..];
+        }
+        out.push_str(inside);
+        rest = &rest[start + length..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Why MJML did not become HTML.
@@ -364,6 +397,25 @@ mod tests {
         );
         let html = styled.map(|styled| styled.html).unwrap_or_else(|lost| panic!("{lost:?}"));
         assert!(html.contains("<html lang=\"{{t 'language'}}\""), "{html}");
+    }
+
+    #[test]
+    fn blocks_between_sections_of_a_wrapper_leave_the_comments_of_outlook_whole() {
+        let section = |words: &str| format!("<mj-section><mj-column><mj-text>{words}</mj-text></mj-column></mj-section>");
+        let mjml = format!(
+            "<mjml><mj-body><mj-wrapper>{}{{{{#each a}}}}{}{{{{/each}}}}{}</mj-wrapper></mj-body></mjml>",
+            section("one"),
+            section("{{b}}"),
+            section("end")
+        );
+        let html = from_mjml(&mjml).map(|styled| styled.html).unwrap_or_else(|lost| panic!("{lost:?}"));
+        assert!(
+            html.contains("<![endif]-->{{#each a}}<!--[if mso | IE]>") && html.contains("<![endif]-->{{/each}}<!--[if mso | IE]>"),
+            "{html}"
+        );
+        let comments =
+            pieces(&html).into_iter().filter(|piece| matches!(piece, Piece::Comment(range) if html[range.clone()].contains("{{"))).count();
+        assert_eq!(comments, 0);
     }
 
     #[test]

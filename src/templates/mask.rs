@@ -22,6 +22,13 @@ pub(super) fn collides(text: &str) -> bool {
     text.contains([OPEN, CLOSE]) || text.contains(COMMENT)
 }
 
+/// The first comment that hides a tag, and where it stands.
+pub(super) fn next_comment(html: &str) -> Option<(usize, &str)> {
+    let at = html.find(COMMENT)?;
+    let length = html[at..].find("-->")? + 3;
+    Some((at, &html[at..at + length]))
+}
+
 impl Mask {
     /// A word that stands for `source`.
     pub fn word(&mut self, source: impl Into<String>) -> String {

@@ -191,7 +191,7 @@ impl MessageTemplate {
         track: Track,
         links: &mut Links,
     ) -> Result<MessageTemplate, Vec<Fault>> {
-        let mut work = Work { library, faults: Vec::new(), needs: Vec::new(), reads_all: false };
+        let mut work = Work { library, locale: Locale::new(), faults: Vec::new(), needs: Vec::new(), reads_all: false };
         let chosen = work.choose(source, chain)?;
         let language = chosen.language;
         let mut own_chain = chain.to_vec();
@@ -199,6 +199,7 @@ impl MessageTemplate {
             own_chain.retain(|other| *other != language);
             own_chain.insert(0, language.clone());
         }
+        work.locale = library.locale(&own_chain);
         let track = if source.channel == Channel::Email { track } else { Track::default() };
         let line = Limit { bytes: 4_000, escape: Escape::Line };
         let (mut subject, mut preheader, mut preheader_words) = (None, None, String::new());
@@ -248,7 +249,7 @@ impl MessageTemplate {
             text_is_made,
             needs: work.needs,
             roots,
-            locale: library.locale(&own_chain),
+            locale: work.locale,
             language,
             file: chosen.file,
             track,
@@ -315,6 +316,7 @@ struct Chosen {
 
 struct Work<'a> {
     library: &'a Library,
+    locale: Locale,
     faults: Vec<Fault>,
     needs: Vec<Need>,
     reads_all: bool,
@@ -369,7 +371,7 @@ impl Work<'_> {
         if written.trim().chars().any(char::is_control) {
             self.fault(part, language, Problem::new("", Span { start: 0, end: written.len() }, "this must be one line"));
         }
-        Compiled::new(written, limit).inspect_err(|error| self.fault(part, language, unreadable("", written, error))).ok()
+        Compiled::new(written, limit, &self.locale).inspect_err(|error| self.fault(part, language, unreadable("", written, error))).ok()
     }
 
     /// Finds needs and problems of a source as it was written.
@@ -405,7 +407,7 @@ impl Work<'_> {
         let failed = |error: &handlebars::TemplateError| {
             Problem::new(file, None, format!("compiled, this template cannot be read: {}", error.reason()))
         };
-        Compiled::new(source, limit).inspect_err(|error| self.fault(Part::Body, "", failed(error))).ok()
+        Compiled::new(source, limit, &self.locale).inspect_err(|error| self.fault(Part::Body, "", failed(error))).ok()
     }
 
     fn fault(&mut self, part: Part, language: &str, problem: Problem) {

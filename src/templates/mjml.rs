@@ -393,6 +393,11 @@ pub(super) fn check(source: &Expanded, problems: &mut Problems) {
                     None => {}
                 }
             }
+            Piece::Raw(range) if range.end == blank.len() => {
+                problems.push(
+                    source.problem(range.start.saturating_sub(1)..range.start, "what begins here is not closed").help("write its end tag"),
+                );
+            }
             Piece::Text(range) if !is_html => {
                 let words = &blank[range.clone()];
                 let start = range.start + (words.len() - words.trim_start().len());

@@ -78,7 +78,9 @@ pub(super) fn from_html(html: &str, mask: &Mask) -> String {
                     writer.line();
                 }
                 name if is_paragraph(name) => writer.paragraph(),
-                name if is_block(name) && !(matches!(name, "td" | "th") && tables.last() == Some(&false)) => writer.line(),
+                // Cells of a layout are its paragraphs, those of a table stand on one line.
+                "td" | "th" if tables.last() != Some(&false) => writer.paragraph(),
+                name if is_block(name) && !matches!(name, "td" | "th") => writer.line(),
                 _ => {}
             },
             Piece::Text(range) => writer.text(&decoded(&html[range])),
@@ -267,7 +269,7 @@ mod tests {
         check("<a href='https://a.example'><img src=x alt=Logo></a>", "");
         check("<ul><li>a</li><li>b</li></ul><ol><li>c</li><li>d</li></ol>", "- a\n- b\n\n1. c\n2. d");
         check("<table><tr><td>Lamp</td><td>300</td></tr><tr><td>Bulb</td><td>20</td></tr></table>", "Lamp  300\nBulb  20");
-        check("<table role=presentation><tr><td>Lamp</td><td>300</td></tr></table>", "Lamp\n300");
+        check("<table role=presentation><tr><td>Lamp</td><td>300</td></tr></table>", "Lamp\n\n300");
         check("<head><title>T</title></head><body><div style='display: none'>x<div>y</div></div><p>z</p></body>", "z");
     }
 

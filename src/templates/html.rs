@@ -27,7 +27,7 @@ pub(super) fn from_mjml(mjml: &str) -> Result<Styled, Lost> {
     let mut mask = Mask::default();
     // mrml 6.0 stumbles over line ends of Windows.
     let hidden = mask.hide(&mjml.replace("\r\n", "\n"));
-    // Its reader of tags panics on some broken markup beside letters that are not ASCII.
+    // Its reader of tags panics on some broken markup: that is a problem of the file, not the end of the process.
     let html = std::panic::catch_unwind(|| rendered(&hidden))
         .unwrap_or_else(|_| Err("a tag in it is broken or not closed".to_string()))
         .map_err(Lost::Unreadable)?;
@@ -39,8 +39,23 @@ pub(super) fn from_mjml(mjml: &str) -> Result<Styled, Lost> {
 }
 
 fn rendered(hidden: &str) -> Result<String, String> {
-    let parsed = mrml::parse(hidden).map_err(|error| error.to_string())?;
+    let parsed = mrml::parse(signs_escaped(hidden)).map_err(|error| error.to_string())?;
     parsed.element.render(&mrml::prelude::render::RenderOptions::default()).map_err(|error| error.to_string())
+}
+
+/// `далі >` would make mrml's reader of tags panic: it cuts two bytes before the first `>` of a text.
+fn signs_escaped(hidden: &str) -> String {
+    let mut out = String::with_capacity(hidden.len());
+    let mut at = 0;
+    for piece in pieces(hidden) {
+        if let Piece::Text(range) = piece {
+            out.push_str(&hidden[at..range.start]);
+            out.push_str(&hidden[range.clone()].replace('>', "&gt;"));
+            at = range.end;
+        }
+    }
+    out.push_str(&hidden[at..]);
+    out
 }
 
 /// In mj-wrapper, mrml writes what stands between sections into a comment for Outlook. A block tag there divides that comment.
@@ -416,6 +431,12 @@ mod tests {
         let comments =
             pieces(&html).into_iter().filter(|piece| matches!(piece, Piece::Comment(range) if html[range.clone()].contains("{{"))).count();
         assert_eq!(comments, 0);
+    }
+
+    #[test]
+    fn an_arrow_behind_cyrillic_words_is_text() {
+        let mjml = "<mjml><mj-body><mj-section><mj-column><mj-button href=\"https://a.example\">Дивитися далі ></mj-button></mj-column></mj-section></mj-body></mjml>";
+        assert!(from_mjml(mjml).is_ok_and(|styled| styled.html.contains("далі &gt;")));
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub fn date(value: &Value) -> Option<StoredDate> {
     date_of(value.as_str()?)
 }
 
-/// `YYYY-MM-DD`, then maybe `T` or a blank and `HH:MM`, `:SS`, `.fraction`, then maybe `Z` or `+HH:MM`.
+/// `YYYY-MM-DD`, then maybe `T` or a blank and `HH:MM`, `:SS`, `.fraction`, then maybe `Z` or `+HH:MM` (14 hours at most).
 pub fn date_of(text: &str) -> Option<StoredDate> {
     if !text.is_ascii() {
         return None;
@@ -174,7 +174,7 @@ pub fn date_of(text: &str) -> Option<StoredDate> {
         && offset.get(3..4) == Some(":")
     {
         let (hours, minutes) = (two(&offset[1..3])?, two(&offset[4..6])?);
-        (hours < 24 && minutes < 60).then_some(())?;
+        (hours < 15 && minutes < 60).then_some(())?;
         (clock, Some(sign * i64::from(hours * 60 + minutes) * 60))
     } else {
         (rest, None)
@@ -227,6 +227,8 @@ mod tests {
             ("2027-03-02Z", None),
             ("2027-03-02+02:00", None),
             ("2027-03-02T24:00", None),
+            ("2027-03-02T10:00+14:00", Some(StoredDate::Instant(day - 4 * hour))),
+            ("2027-03-02T10:00+15:00", None),
             ("2027-03-02T10:00:60", None),
             ("2027-03-02T10:00:00.", None),
             ("2027-03-02T10:00 Z", None),

@@ -321,35 +321,35 @@ impl Compiler<'_, '_> {
         let (shape, alias) = (self.alias('d'), self.alias('d'));
         let is_date = self.date_shape(&format!("{shape}.t"));
         let fence = self.pick(" LIMIT 1 OFFSET 0", " OFFSET 0");
-        let part = |from: usize, length: usize| format!("CAST(SUBSTR(s, {from}, {length}) AS INTEGER)");
-        let offset_sign = "LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1)";
-        let parts = format!(
-            "SELECT s, {y} AS y, {m} AS m, {d} AS d, CASE WHEN LENGTH(s) > 10 THEN {h} ELSE 0 END AS h, CASE WHEN LENGTH(s) > 10 THEN {mi} ELSE 0 END AS mi, \
-             CASE WHEN SUBSTR(s, 17, 1) = ':' THEN {sec} ELSE 0 END AS sec, \
-             CASE WHEN {offset_sign} IN ('+', '-') THEN CAST(SUBSTR(s, LENGTH(s) - 4, 2) AS INTEGER) ELSE 0 END AS oh, \
-             CASE WHEN {offset_sign} IN ('+', '-') THEN CAST(SUBSTR(s, LENGTH(s) - 1, 2) AS INTEGER) ELSE 0 END AS om, \
-             CASE WHEN {offset_sign} = '-' THEN -1 ELSE 1 END AS os, \
-             CASE WHEN LENGTH(s) = 10 THEN 'd' WHEN SUBSTR(s, LENGTH(s), 1) = 'Z' THEN 'i' WHEN {offset_sign} IN ('+', '-') THEN 'i' ELSE 'l' END AS form",
-            y = part(1, 4),
-            m = part(6, 2),
-            d = part(9, 2),
-            h = part(12, 2),
-            mi = part(15, 2),
-            sec = part(18, 2),
-        );
-        // The number of a day by the calendar's rule: months are counted from March, so that the leap day is the last.
-        let days = "CAST(d + (153 * (m + 12 * ((14 - m) / 12) - 3) + 2) / 5 + 365 * (y + 4800 - (14 - m) / 12) + (y + 4800 - (14 - m) / 12) / 4 \
-                    - (y + 4800 - (14 - m) / 12) / 100 + (y + 4800 - (14 - m) / 12) / 400 - 32045 - 2440588 AS BIGINT)";
-        let valid = "m BETWEEN 1 AND 12 AND d >= 1 AND d <= CASE WHEN m IN (4, 6, 9, 11) THEN 30 WHEN m = 2 THEN \
-                     CASE WHEN y % 4 = 0 AND (y % 100 <> 0 OR y % 400 = 0) THEN 29 ELSE 28 END ELSE 31 END \
-                     AND h < 24 AND mi < 60 AND sec < 60 AND oh < 24 AND om < 60";
-        let from = format!(
-            "(SELECT form, s, CASE WHEN {valid} THEN ({days} * 86400 + h * 3600 + mi * 60 + sec - os * (oh * 3600 + om * 60)) * 1000000 END AS at \
-             FROM ({parts} FROM (SELECT CASE WHEN {is_date} THEN {shape}.t END AS s FROM (SELECT {text} AS t FROM {from}{fence}) AS {shape}{fence}) AS {shape}s{fence}) \
-             AS {shape}p) AS {alias}",
+        let written = format!(
+            "(SELECT CASE WHEN {is_date} THEN {shape}.t END AS s FROM (SELECT {text} AS t FROM {from}{fence}) AS {shape}{fence}) AS {shape}s",
             from = place.from
         );
+        let at = self.pick(self.seconds_of_sqlite(), self.seconds_of_postgres());
+        let from = self.pick(
+            format!("(SELECT s, {FORM} AS form, ({at}) * 1000000 AS at FROM {written}) AS {alias}"),
+            format!("(SELECT s, form, {at} * 1000000 AS at FROM (SELECT s, {FORM} AS form, {PARTS} FROM {written} OFFSET 0) AS {shape}p) AS {alias}"),
+        );
         (from, alias)
+    }
+
+    /// SQLite reads these forms itself; it takes 30 February for 2 March and 24:00 for the next day, and rounds fractions: they are left out.
+    fn seconds_of_sqlite(&self) -> String {
+        let whole = "CASE WHEN SUBSTR(s, 20, 1) <> '.' THEN s WHEN s GLOB '*Z' THEN SUBSTR(s, 1, 19) || 'Z' \
+                     WHEN SUBSTR(s, LENGTH(s) - 5, 1) IN ('+', '-') THEN SUBSTR(s, 1, 19) || SUBSTR(s, LENGTH(s) - 5) ELSE SUBSTR(s, 1, 19) END";
+        format!("CASE WHEN DATE(SUBSTR(s, 1, 10)) = SUBSTR(s, 1, 10) AND SUBSTR(s, 12, 2) < '24' THEN UNIXEPOCH({whole}) END")
+    }
+
+    /// The number of a day by the calendar's rule: months are counted from March, so that the leap day is the last.
+    fn seconds_of_postgres(&self) -> String {
+        let (year, month) = ("(y + 4800 - (14 - m) / 12)", "(m + 12 * ((14 - m) / 12) - 3)");
+        let days = format!(
+            "CAST(d + (153 * {month} + 2) / 5 + 365 * {year} + {year} / 4 - {year} / 100 + {year} / 400 - 32045 - 2440588 AS BIGINT)"
+        );
+        let valid = "m BETWEEN 1 AND 12 AND d >= 1 AND d <= CASE WHEN m IN (4, 6, 9, 11) THEN 30 WHEN m = 2 THEN \
+                     CASE WHEN y % 4 = 0 AND (y % 100 <> 0 OR y % 400 = 0) THEN 29 ELSE 28 END ELSE 31 END \
+                     AND h < 24 AND mi < 60 AND sec < 60 AND oh < 15 AND om < 60";
+        format!("CASE WHEN {valid} THEN {days} * 86400 + h * 3600 + mi * 60 + sec - os * (oh * 3600 + om * 60) END")
     }
 
     fn date_shape(&self, text: &str) -> String {
@@ -371,3 +371,16 @@ impl Compiler<'_, '_> {
         )
     }
 }
+
+/// `d` for a day, `i` for an instant, `l` for a local time; of a text `s` that has been found to be a date.
+const FORM: &str = "CASE WHEN LENGTH(s) = 10 THEN 'd' WHEN SUBSTR(s, LENGTH(s), 1) = 'Z' THEN 'i' \
+                    WHEN LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1) IN ('+', '-') THEN 'i' ELSE 'l' END";
+
+/// Year, month, day, hour, minute, second, and the offset's hours, minutes and sign.
+const PARTS: &str = "CAST(SUBSTR(s, 1, 4) AS INTEGER) AS y, CAST(SUBSTR(s, 6, 2) AS INTEGER) AS m, CAST(SUBSTR(s, 9, 2) AS INTEGER) AS d, \
+    CASE WHEN LENGTH(s) > 10 THEN CAST(SUBSTR(s, 12, 2) AS INTEGER) ELSE 0 END AS h, \
+    CASE WHEN LENGTH(s) > 10 THEN CAST(SUBSTR(s, 15, 2) AS INTEGER) ELSE 0 END AS mi, \
+    CASE WHEN SUBSTR(s, 17, 1) = ':' THEN CAST(SUBSTR(s, 18, 2) AS INTEGER) ELSE 0 END AS sec, \
+    CASE WHEN LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1) IN ('+', '-') THEN CAST(SUBSTR(s, LENGTH(s) - 4, 2) AS INTEGER) ELSE 0 END AS oh, \
+    CASE WHEN LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1) IN ('+', '-') THEN CAST(SUBSTR(s, LENGTH(s) - 1, 2) AS INTEGER) ELSE 0 END AS om, \
+    CASE WHEN LENGTH(s) > 16 AND SUBSTR(s, LENGTH(s) - 5, 1) = '-' THEN -1 ELSE 1 END AS os";

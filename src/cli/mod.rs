@@ -13,6 +13,7 @@ pub mod git;
 pub mod init;
 pub mod completions;
 pub mod plan;
+pub mod preview;
 pub mod render;
 pub mod report;
 pub mod run;
@@ -152,6 +153,8 @@ pub enum Command {
     Campaigns(campaigns::Arguments),
     /// List runs with their sums, or show one
     Runs(runs::Arguments),
+    /// A campaign's message as one customer would get it; nothing is sent
+    Preview(preview::Preview),
     /// Make what the files say what engines do
     Apply(apply::Apply),
     /// The engine: plans what is due and sends it
@@ -203,6 +206,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Campaigns(arguments) => campaigns::run(&global, arguments).await,
         Command::Runs(arguments) => runs::run(&global, arguments).await,
+        Command::Preview(arguments) => preview::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,
         Command::Run(arguments) => run::run(&global, arguments).await,
         Command::Migrate => {

@@ -115,7 +115,8 @@ fn compared(out: &mut String, measure: &MeasureReport) {
 
 fn verdict(lift: &Lift) -> String {
     let (value, low, high) = (points(lift.difference, 2), points(lift.low, 2), points(lift.high, 2));
-    let relative = lift.relative.map(|relative| format!(", {:+.0} % of what held-out people did", relative * 100.0).replace('-', "−"));
+    let relative =
+        lift.relative.map(|relative| format!(", {} % of what held-out people did", format!("{:+.0}", relative * 100.0).replace('-', "−")));
     let relative = relative.unwrap_or_default();
     match (lift.is_clear(), lift.difference > 0.0) {
         (true, true) => format!("It worked: {value} ({low} to {high}){relative}"),

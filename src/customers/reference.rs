@@ -28,10 +28,10 @@ impl Reference {
         reference.number = text.strip_prefix('#').and_then(|number| number.parse().ok());
         if let Ok(address) = EmailAddress::parse(text) {
             reference.keys.push(keys.address(Channel::Email, address.as_str()));
-        } else if text.starts_with(['+', '0', '8', '(']) || text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            if let Ok(number) = PhoneNumber::parse(text, country) {
-                reference.keys.push(keys.address(Channel::Sms, number.as_str()));
-            }
+        } else if (text.starts_with(['+', '0', '8', '(']) || text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit()))
+            && let Ok(number) = PhoneNumber::parse(text, country)
+        {
+            reference.keys.push(keys.address(Channel::Sms, number.as_str()));
         }
         reference
     }

@@ -262,7 +262,7 @@ impl Engine {
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew this process's lease"),
             }
             beats = beats.wrapping_add(1);
-            if matches!(self.store, Store::Postgres(_)) && beats % 5 == 0 {
+            if matches!(self.store, Store::Postgres(_)) && beats.is_multiple_of(5) {
                 let recovered = self.dispatcher.recover().await.map_err(Error::from);
                 self.unless_temporary(recovered).await?;
             }

@@ -46,7 +46,7 @@ fn collect(path: String, value: &Value, copies: &mut Map<String, Value>) {
         // A key that no path can name (`a.b`) would be mistaken for another's path; an own field hides an attribute of its name.
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !name.contains(['.', '"', '\\']) && !(path.is_empty() && OwnField::from_word(name).is_some()))
+            .filter(|(name, _)| !(name.contains(['.', '"', '\\']) || path.is_empty() && OwnField::from_word(name).is_some()))
             .for_each(|(name, value)| collect(deeper(name), value, copies)),
         _ => {}
     }

@@ -98,7 +98,7 @@ fn guard(template: &mut Template, escape: Escape) {
     for element in &mut template.elements {
         match element {
             TemplateElement::HelperBlock(call) => guard_block(call, escape),
-            TemplateElement::HtmlExpression(call) if !call.name.as_name().is_some_and(|name| name == "$raw") => {
+            TemplateElement::HtmlExpression(call) if call.name.as_name().is_none_or(|name| name != "$raw") => {
                 let value = if call.params.is_empty() && call.hash.is_empty() {
                     call.name.clone()
                 } else {

@@ -114,8 +114,8 @@ fn find_end(text: &str, from: usize, name: &str) -> usize {
 /// The markup that begins with the `<` at `start`, and where it ends.
 fn markup(text: &str, start: usize) -> Option<(Piece, usize)> {
     let rest = &text[start..];
-    if rest.starts_with("<!--") {
-        let end = rest[4..].find("-->").map_or(text.len(), |at| start + 4 + at + 3);
+    if let Some(inside) = rest.strip_prefix("<!--") {
+        let end = inside.find("-->").map_or(text.len(), |at| start + 4 + at + 3);
         return Some((Piece::Comment(start..end), end));
     }
     if rest.starts_with("<!") || rest.starts_with("<?") {

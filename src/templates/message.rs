@@ -377,10 +377,10 @@ impl Work<'_> {
     /// Finds needs and problems of a source as it was written.
     fn read(&mut self, source: &Expanded, part: Part, language: &str) {
         let Ok(template) = Template::compile(&source.text) else {
-            if part == Part::Text {
-                if let Err(error) = Template::compile(&source.text) {
-                    self.fault(part, language, unreadable("", &source.text, &error));
-                }
+            if part == Part::Text
+                && let Err(error) = Template::compile(&source.text)
+            {
+                self.fault(part, language, unreadable("", &source.text, &error));
             }
             return;
         };

@@ -105,10 +105,10 @@ impl Walk<'_> {
             if is_function(name) {
                 return self.call(name, call, false);
             }
-            if self.depth == 0 {
-                if let Some(path) = self.resolve(name) {
-                    self.found.always.insert(path);
-                }
+            if self.depth == 0
+                && let Some(path) = self.resolve(name)
+            {
+                self.found.always.insert(path);
             }
             return self.parameter(&Parameter::Name(name.to_string()), false);
         }
@@ -136,10 +136,10 @@ impl Walk<'_> {
             self.parameter(parameter, lenient);
         }
         // `{{unique seen 'sku'}}` reads that field of each row.
-        if let ("unique", [Parameter::Path(_) | Parameter::Name(_), Parameter::Literal(field)]) = (name, call.params.as_slice()) {
-            if let Some(path) = self.value(&call.params[0]) {
-                self.need(format!("{path}[].{}", field.render()), true, &field.render());
-            }
+        if let ("unique", [Parameter::Path(_) | Parameter::Name(_), Parameter::Literal(field)]) = (name, call.params.as_slice())
+            && let Some(path) = self.value(&call.params[0])
+        {
+            self.need(format!("{path}[].{}", field.render()), true, &field.render());
         }
     }
 
@@ -296,7 +296,7 @@ impl Walk<'_> {
         if rest.starts_with('@') {
             return None;
         }
-        let level = self.scopes.len().checked_sub(up).unwrap_or(0);
+        let level = self.scopes.len().saturating_sub(up);
         let first = rest.split(['.', '/']).next().unwrap_or("");
         for scope in self.scopes[..level].iter().rev() {
             if let Some(base) = scope.names.get(first) {

@@ -75,8 +75,8 @@ pub(super) fn tags(text: &str) -> Vec<Tag> {
 fn tag(text: &str, start: usize) -> Option<Tag> {
     let rest = &text[start..];
     for (open, close) in [("{{!--", "--}}"), ("{{!", "}}"), ("{{~!--", "--}}"), ("{{~!", "}}")] {
-        if rest.starts_with(open) {
-            let end = start + open.len() + rest[open.len()..].find(close)? + close.len();
+        if let Some(inside) = rest.strip_prefix(open) {
+            let end = start + open.len() + inside.find(close)? + close.len();
             return Some(Tag { kind: Kind::Comment, range: start..end, inner: start + open.len()..end - close.len() });
         }
     }

@@ -92,7 +92,7 @@ impl Reader<'_, '_> {
 
     pub(super) fn event(&mut self, node: &Node, keys: &mut Keys<'_>) -> Option<Condition> {
         let name = self.event_name(node);
-        let fields = name.as_deref().map_or(None, |name| self.fields_of_event(name));
+        let fields = name.as_deref().and_then(|name| self.fields_of_event(name));
         let of = format!("event `{}`", name.as_deref().unwrap_or("?"));
         let window = self.window(keys);
         let known = name.is_some();
@@ -311,7 +311,7 @@ impl Reader<'_, '_> {
                 None
             }
         };
-        let fields = name.as_deref().map_or(None, |name| self.fields_of_event(name));
+        let fields = name.as_deref().and_then(|name| self.fields_of_event(name));
         let other = format!("event `{}`", name.as_deref().unwrap_or("?"));
         let filter = match keys.take("where") {
             Some(node) if name.is_some() => self.properties(node, fields.as_ref(), &other),

@@ -233,7 +233,7 @@ impl MessageTemplate {
             (Some((written, part)), _) => {
                 work.read(written, *part, &language);
                 let marked = html::text_marked(&written.text, track, links);
-                work.body(&marked, &chosen.file, body)
+                if work.faults.is_empty() { work.body(&marked, &chosen.file, body) } else { None }
             }
             (None, Some(made)) => work.body(made, &chosen.file, body),
             (None, None) => work.body("", &chosen.file, body),

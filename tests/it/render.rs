@@ -249,6 +249,58 @@ fn problems_of_templates_come_with_their_places() {
     let _ = Class::Advertising;
 }
 
+#[test]
+fn an_advertising_letter_must_always_say_how_to_leave_and_who_writes() {
+    let lint = |html: &str, class: Class| {
+        let library = library(&[("a.hbs", html)]);
+        let faults = compile(&library, Channel::Email, "a", "Subject", "en").lint(class);
+        faults.iter().map(|fault| format!("{:?}: {}", fault.problem.severity, fault.problem.title)).collect::<Vec<_>>()
+    };
+    let whole = "<p>{{identity.postal_address}} <a href='{{unsubscribe_url}}'>Unsubscribe</a></p>";
+    assert!(lint(whole, Class::Advertising).is_empty());
+    assert!(lint("<p>x</p>", Class::Transactional).is_empty());
+    assert_eq!(lint("<p>x</p>", Class::Informational).len(), 4);
+    assert!(lint("<p>x</p>", Class::Informational).iter().all(|problem| problem.starts_with("Warning")));
+    assert_eq!(
+        lint(&format!("{{{{#if first_name}}}}{whole}{{{{/if}}}}"), Class::Advertising),
+        [
+            "Problem: the HTML part does not always have a link to unsubscribe",
+            "Problem: the HTML part does not always have the sender's postal address",
+            "Problem: the text part does not always have a link to unsubscribe",
+            "Problem: the text part does not always have the sender's postal address",
+        ]
+    );
+}
+
+#[test]
+fn the_command_line_renders_a_template_and_names_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("posthaste.yaml", "workspace: w\nzone: Europe/Kyiv\nlanguages: [ uk, en ]\ncurrency: UAH\n");
+    write("templates/hi.en.txt.hbs", "Hi {{first_name}},\nsee you — {{format_date day style='day'}}\n");
+    write("data.json", "{\"first_name\": \"Ada\", \"day\": \"2027-03-07\"}");
+    write("empty.json", "{}");
+    let render = |data: &str, format: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("posthaste").unwrap();
+        let data = folder.path().join(data);
+        command.arg("--workspace").arg(folder.path()).args(["render", "hi", "--language", "en", "--format", format, "--data"]).arg(data);
+        command.output().unwrap()
+    };
+    let found = render("data.json", "table");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "Hi Ada,\nsee you — March 7\n");
+    assert_eq!(String::from_utf8_lossy(&found.stderr), "as a text message: 25 of UCS-2 because of `—`, parts: 1\n");
+    let found: Value = serde_json::from_slice(&render("data.json", "json").stdout).unwrap();
+    assert_eq!((&found["sms"]["parts"], &found["language"], &found["html"]), (&json!(1), &json!("en"), &Value::Null));
+    let found = render("empty.json", "table");
+    assert_eq!(found.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert!(said.contains("`first_name` is missing") && said.contains("templates/hi.en.txt.hbs:1:6"), "{said}");
+}
+
 /// The sample templates, if they are on this machine.
 fn samples(folder: &str, ending: &str) -> Vec<(String, String)> {
     let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/templates")).join(folder);

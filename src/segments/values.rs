@@ -43,13 +43,17 @@ fn collect(path: String, value: &Value, copies: &mut Map<String, Value>) {
     match value {
         Value::String(text) => fold(path, text, copies),
         Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| collect(deeper(&number.to_string()), item, copies)),
-        // A key that no path can name (`a.b`) would be mistaken for another's path; an own field hides an attribute of its name.
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !(name.contains(['.', '"', '\\']) || path.is_empty() && OwnField::from_word(name).is_some()))
+            .filter(|(name, _)| !is_out_of_reach(name, path.is_empty()))
             .for_each(|(name, value)| collect(deeper(name), value, copies)),
         _ => {}
     }
+}
+
+/// A key that no path can name (`a.b`) would be mistaken for another's path; an own field hides an attribute of its name.
+fn is_out_of_reach(name: &str, outermost: bool) -> bool {
+    name.contains(['.', '"', '\\']) || outermost && OwnField::from_word(name).is_some()
 }
 
 /// The largest size of a number; what is beyond is taken for no number.

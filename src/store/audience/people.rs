@@ -53,6 +53,9 @@ struct EventRow {
     link: Option<String>,
 }
 
+/// Channel, address, and the suppression's reason, beginning and end.
+type AddressRow = (i16, String, Option<i16>, Option<i64>, Option<i64>);
+
 impl Store {
     /// The customer with everything that conditions see; `None` when there is no such number.
     pub async fn person(&self, id: i64) -> Result<Option<Person>, Error> {
@@ -108,7 +111,7 @@ impl Store {
     }
 
     async fn add_addresses(&self, id: i64, person: &mut Person) -> Result<(), Error> {
-        let rows: Vec<(i16, String, Option<i16>, Option<i64>, Option<i64>)> = on_pool!(self, pool => sqlx::query_as(
+        let rows: Vec<AddressRow> = on_pool!(self, pool => sqlx::query_as(
             "SELECT a.channel, a.address, p.reason, p.since, p.until FROM addresses a LEFT JOIN suppressions p ON p.key = a.key \
              WHERE a.customer_id = $1 AND a.is_primary = 1 ORDER BY a.channel, a.address"
         ).bind(id).fetch_all(pool).await)

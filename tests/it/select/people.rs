@@ -169,7 +169,9 @@ pub fn item_value(chance: &mut Chance, name: &str) -> Option<Value> {
 pub const ATTRIBUTES: &[&str] = &["city", "points", "clv", "vip", "birthday", "seen_at", "tags", "items", "loyalty", "home_shop"];
 pub const PROPERTIES: &[&str] = &["sku", "total", "amount", "tags", "items", "order_id", "seen_at"];
 pub const EVENTS: &[&str] = &["visit", "purchase", "viewed"];
-pub const CAMPAIGNS: &[(&str, Class, Option<&str>, Option<&str>, &[&str])] = &[
+/// Key, class, topic, category, tags.
+type Campaign = (&'static str, Class, Option<&'static str>, Option<&'static str>, &'static [&'static str]);
+pub const CAMPAIGNS: &[Campaign] = &[
     ("spring", Class::Advertising, Some("offers"), Some("retail"), &["sale", "a\"b"]),
     ("news", Class::Informational, Some("news"), None, &[]),
     ("receipt", Class::Transactional, None, Some("orders"), &["x"]),

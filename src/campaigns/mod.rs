@@ -1,6 +1,6 @@
 //! The definition files: posthaste.yaml, campaigns, segments; read with positions, checked against all they name.
 //!
-//! [`read`] takes the files of a folder or of an applied version, and gives either [`Definitions`] in which every name exists and
+//! [`read()`] takes the files of a folder or of an applied version, and gives either [`Definitions`] in which every name exists and
 //! every unit is read, or all problems of all files. The keys stand in field tables (`tables`), from which [`schemas`] come too.
 
 mod arms;

@@ -20,7 +20,7 @@ pub struct Preview {
     /// Messages by arm and channel.
     pub messages: BTreeMap<(i16, Channel), u64>,
     pub arms: Vec<Arm>,
-    /// Up to [`SAMPLES`] of the messages, of different arms and channels where there are some.
+    /// Up to `SAMPLES` of the messages, of different arms and channels where there are some.
     pub samples: Vec<Planned>,
 }
 

@@ -1,6 +1,6 @@
 //! The numbers, and that they add up.
 //!
-//! [`gather`] reads the tables and makes one [`model::Report`]; the page, the terminal's table, JSON and CSV are made from that value
+//! [`gather()`] reads the tables and makes one [`model::Report`]; the page, the terminal's table, JSON and CSV are made from that value
 //! alone. Test runs are never counted.
 
 pub mod model;

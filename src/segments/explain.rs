@@ -23,7 +23,7 @@ pub struct Explanation {
     pub parts: Vec<Explanation>,
 }
 
-/// Explains the condition for the person. `held` is what [`super::evaluate`] gives.
+/// Explains the condition for the person. `held` is what [`super::evaluate()`] gives.
 pub fn explain(condition: &Condition, person: &Person, moment: &Moment<'_>) -> Explanation {
     Evaluation::new(person, moment).explain(condition, 0)
 }

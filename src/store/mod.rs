@@ -2,7 +2,7 @@
 //!
 //! A text of SQL serves both databases wherever both understand it (`$1` binds, `->>` reads JSON); what differs is one visible
 //! word through [`Store::pick`], or an arm of its own where speed asks for it. Times are bound as microseconds ([`micros`]) and come
-//! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through [`Store::write`].
+//! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through the `write` pool of [`Sqlite`].
 
 pub mod addresses;
 pub mod attributes;

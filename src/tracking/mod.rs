@@ -1,6 +1,6 @@
 //! Marks up a message with addresses that lead back to us, and reads what comes back.
 //!
-//! [`Tokens`] sign those addresses, each bound to its kind; [`mark_up`] puts them in the place of `templates::marks`;
+//! [`Tokens`] sign those addresses, each bound to its kind; [`mark_up()`] puts them in the place of `templates::marks`;
 //! [`judge`] says whether a person or a machine came. Nothing here keeps anything: `store::responses` does.
 
 pub mod judge;

@@ -163,7 +163,9 @@ mod tests {
         for _ in 0..KEPT + 5 {
             inbox.keep(Channel::Sms, String::new(), String::new(), Vec::new());
         }
-        assert_eq!((inbox.state().messages.len(), inbox.state().count), (KEPT, KEPT as u64 + 5));
+        // One look at a time: a second one inside the same expression would wait for the first for ever.
+        assert_eq!(inbox.state().messages.len(), KEPT);
+        assert_eq!(inbox.state().count, KEPT as u64 + 5);
         assert_eq!((inbox.find(5), inbox.find(6).map(|message| message.number)), (None, Some(6)));
         for _ in 0..70 {
             inbox.keep(Channel::Email, String::new(), String::new(), vec![b'x'; 1 << 20]);

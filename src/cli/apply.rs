@@ -1,10 +1,12 @@
 //! `posthaste apply`: what the files say becomes what engines do.
 
 use super::{Exit, Format, Global, check, git};
-use crate::campaigns;
+use crate::campaigns::{self, Definitions};
+use crate::diagnostics::{Files, Problems};
 use crate::engine::applying;
 use crate::store::Store;
 use crate::store::definitions::{Change, ChangeKind, WORKSPACE, manifest, manifest_hash};
+use crate::types::Time;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -29,6 +31,12 @@ pub async fn run(global: &Global, arguments: Apply) -> anyhow::Result<Exit> {
     let drafts: Vec<String> =
         definitions.campaigns.values().filter(|campaign| campaign.draft).map(|campaign| campaign.key.clone()).collect();
     let store = workspace.store(definitions.workspace.database.as_deref()).await?;
+    let late = late(&store, &files, &definitions, global.clock().now()).await?;
+    if late.count() > 0 {
+        check::show(&late, &files);
+        eprintln!("Nothing was applied");
+        return Ok(Exit::Problems);
+    }
     let who = git::who(&workspace.folder);
     let apply = applying(files, definitions, git::state(&workspace.folder), who, global.clock().now());
     let reaches: BTreeMap<&str, String> =
@@ -47,6 +55,18 @@ pub async fn run(global: &Global, arguments: Apply) -> anyhow::Result<Exit> {
     show(global, &changes, &apply.commit, &drafts)?;
     store.close().await;
     Ok(Exit::Done)
+}
+
+/// Campaigns that were never applied and whose only time has gone by.
+async fn late(store: &Store, files: &Files, definitions: &Definitions, now: Time) -> anyhow::Result<Problems> {
+    let applied = store.applied_versions().await?;
+    let mut problems = Problems::default();
+    for campaign in definitions.campaigns.values().filter(|campaign| !campaign.draft && !applied.contains_key(&campaign.key)) {
+        if let Some(problem) = campaigns::in_the_past(files, campaign, now) {
+            problems.push(problem);
+        }
+    }
+    Ok(problems)
 }
 
 /// What an apply would change, a line each.

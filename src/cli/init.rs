@@ -63,6 +63,12 @@ pub async fn run(global: &Global, arguments: Init) -> anyhow::Result<Exit> {
     println!("  posthaste check");
     println!("  posthaste test");
     println!("  posthaste plan");
+    println!();
+    println!("Then send it all to the built-in catcher, which lets nothing leave this machine:");
+    println!("  posthaste apply");
+    println!("  posthaste catcher                 in another window: it takes the messages, and shows them on a page");
+    println!("  posthaste run                     the engine, until you stop it; --until-idle does what is due and ends");
+    println!("  posthaste report spring-sale");
     Ok(Exit::Done)
 }
 

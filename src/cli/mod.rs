@@ -158,7 +158,7 @@ pub enum Command {
     /// Make what the files say what engines do
     Apply(apply::Apply),
     /// The engine: plans what is due and sends it
-    Run(run::Run),
+    Run(run::Arguments),
     /// What your shell needs to complete commands
     Completions(completions::Completions),
     /// Bring the database's tables up to date
@@ -168,6 +168,7 @@ pub enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    end_quietly_when_nobody_reads();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -186,6 +187,10 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
+    if global.format == Format::Html && !matches!(cli.command, Command::Report(_) | Command::Render(_) | Command::Preview(_)) {
+        eprintln!("only `posthaste report`, `preview` and `render` write html; here --format is table, json or csv");
+        return Ok(Exit::Usage);
+    }
     match cli.command {
         Command::Demo(arguments) => demo::run(&global, arguments).await,
         Command::Init(arguments) => init::run(&global, arguments).await,
@@ -210,11 +215,23 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Apply(arguments) => apply::run(&global, arguments).await,
         Command::Run(arguments) => run::run(&global, arguments).await,
         Command::Migrate => {
-            global.workspace().store(None).await?;
+            global.store().await?.close().await;
             eprintln!("The database is up to date");
             Ok(Exit::Done)
         }
     }
+}
+
+/// `posthaste export customers | head`: who reads may stop early, and that is no fault to tell about. The standard library's `println!` panics then.
+fn end_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(Exit::Failed as i32);
+        }
+        usual(panic);
+    }));
 }
 
 /// An error and its causes, each part once.

@@ -5,16 +5,20 @@ use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
 use crate::dispatch::Outlets;
 use crate::engine::{self, Engine, Parts};
+use crate::store::Store;
+use crate::store::runs::Run;
 use crate::tracking::Tokens;
+use crate::types::{RunId, RunState};
 use anyhow::Context;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct Arguments {
     /// Do all that is due now, and end
     #[arg(long)]
     pub until_idle: bool,
@@ -26,7 +30,7 @@ pub struct Run {
     pub listen: Option<SocketAddr>,
 }
 
-pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
+pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     log();
     let workspace = global.workspace();
     let store = global.store().await?;
@@ -42,8 +46,10 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
         engine.end().await?;
         eprintln!("{} planned", turn.planned.len());
     } else if arguments.until_idle {
+        let before: BTreeSet<_> = store.runs_of(None).await?.iter().filter(|run| has_ended(run)).map(|run| run.id).collect();
         engine.run_until_idle().await?;
         failed = engine.failed();
+        tell(&store, &before).await?;
     } else {
         let (_, applied) = engine::applied_workspace(&store).await?.context("nothing was applied yet: run `posthaste apply` first")?;
         let serving = serving::start(&store, &applied, &workspace, global.clock(), address(&workspace, arguments.listen)?).await?;
@@ -57,6 +63,35 @@ pub async fn run(global: &Global, arguments: Run) -> anyhow::Result<Exit> {
         eprintln!("{failure}");
     }
     Ok(if failed.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn has_ended(run: &Run) -> bool {
+    matches!(run.state, RunState::Done | RunState::Cancelled)
+}
+
+/// What became of the runs that had not ended before: a line each, with the ledger's sums.
+async fn tell(store: &Store, ended: &BTreeSet<RunId>) -> anyhow::Result<()> {
+    let runs: Vec<Run> = store.runs_of(None).await?.into_iter().filter(|run| !ended.contains(&run.id)).collect();
+    let mut waiting = 0;
+    for run in &runs {
+        let funnel = store.funnel(&run.key, Some(run.number)).await?;
+        waiting += funnel.waiting();
+        let mut line =
+            format!("{} run {}, {}: {} selected, {} refused", run.key, run.number, run.state, funnel.selected(), funnel.refused());
+        for (state, count) in funnel.messages.iter().filter(|(_, count)| **count > 0) {
+            line.push_str(&format!(", {count} {}", state.word()));
+        }
+        eprintln!("{line}");
+    }
+    if runs.is_empty() {
+        eprintln!("Nothing was due");
+    }
+    if waiting > 0 {
+        eprintln!(
+            "{waiting} messages wait: the next `posthaste run` takes them up; `posthaste why CUSTOMER CAMPAIGN` tells what one waits for"
+        );
+    }
+    Ok(())
 }
 
 /// `--listen`, else POSTHASTE_LISTEN of `.env` or the environment, else this machine's port 8080.

@@ -27,7 +27,7 @@ struct Next {
     /// A cron expression of five fields, words like `monday and thursday at 10:00`, or a date and time
     expression: String,
     /// The time zone (default: that of the workspace, else UTC)
-    #[arg(long, value_name = "ZONE")]
+    #[arg(long, value_name = "ZONE", value_parser = crate::literals::codes::zone)]
     zone: Option<Tz>,
     /// Times strictly later than this: an instant, or local time like `2027-03-01 10:00` (default: now)
     #[arg(long, value_name = "TIME")]

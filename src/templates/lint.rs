@@ -210,8 +210,7 @@ pub(super) fn message(message: &MessageTemplate, class: Class) -> Vec<Fault> {
                     continue;
                 }
                 let sometimes = part.source.contains(variable);
-                let title =
-                    if sometimes { format!("the {name} does not always have {what}") } else { format!("the {name} has not {what}") };
+                let title = if sometimes { format!("the {name} does not always have {what}") } else { format!("the {name} lacks {what}") };
                 let problem = Problem::new(&message.file, None, title).help(if sometimes {
                     format!("write `{{{{{variable}}}}}` outside of `if`, `each` and `with`")
                 } else {

@@ -361,14 +361,26 @@ pub(super) fn check(source: &Expanded, problems: &mut Problems) {
     let text = &source.text;
     let blank = blanked(text, &tags(text));
     let mut open: Vec<&'static Known> = Vec::new();
+    // Where the innermost tag of words and HTML begins.
+    let mut began = 0..0;
     // Elements of HTML that are open inside the innermost MJML tag are not looked at.
     for piece in pieces(&blank) {
+        if let (Piece::Start(start), Some((name, inside, _))) = (&piece, open.last())
+            && *inside == HTML
+            && start.name.starts_with("mj-")
+            && is_unclosed(text, name, start.range.start)
+        {
+            let problem = source.problem(began.clone(), format!("`<{name}>` is not closed")).label("begins here");
+            problems.push(problem.help(format!("put `</{name}>` where it ends")));
+            open.pop();
+        }
         let around = open.last().copied();
         let is_html = around.is_some_and(|(_, inside, _)| *inside == HTML);
         match piece {
             Piece::Start(start) if start.name == "mjml" || start.name.starts_with("mj-") => {
                 let known = element(source, &start, around, is_html, problems);
                 if let Some(known) = known.filter(|_| !start.is_closed) {
+                    began = start.name_range.clone();
                     open.push(known);
                 }
             }
@@ -414,6 +426,15 @@ pub(super) fn check(source: &Expanded, problems: &mut Problems) {
     if let Some((name, ..)) = open.last() {
         let at = text.rfind(&format!("<{name}")).unwrap_or(0);
         problems.push(source.problem(at..at + name.len() + 1, format!("`<{name}>` is not closed")));
+    }
+}
+
+/// The tag begins again, or never ends, after `from`: its end was forgotten, and nothing stands in it by mistake.
+fn is_unclosed(text: &str, name: &str, from: usize) -> bool {
+    let rest = text.get(from..).unwrap_or_default();
+    match (rest.find(&format!("</{name}>")), rest.find(&format!("<{name}"))) {
+        (Some(end), Some(again)) => again < end,
+        (end, _) => end.is_none(),
     }
 }
 
@@ -501,6 +522,9 @@ mod tests {
         check(&page("<mj-section><mj-text>x</mj-text></mj-section>"), &["`<mj-text>` may not stand in mj-section | mj-text"]);
         check(&page("<mj-section>Hello</mj-section>"), &["words may not stand in mj-section | Hello"]);
         check(&column("<p>x</p>"), &["`<p>` may not stand in mj-column | <p>", "words may not stand in mj-column | x"]);
+        check(&column("<mj-text>a<mj-text>b</mj-text><mj-button>c</mj-button>"), &["`<mj-text>` is not closed | mj-text"]);
+        check(&column("<mj-text>a</mj-txt><mj-button>b</mj-button>"), &["`<mj-text>` is not closed | mj-text"]);
+        check(&column("<mj-text>a<mj-button>b</mj-button></mj-text>"), &["`<mj-button>` may not stand in mj-text | mj-button"]);
         check(&page("<mj-section><mj-column></mj-section>"), &["`<mj-column>` is not closed before `</mj-section>` | </mj-section>"]);
         check(
             "<mjml><mj-head><mj-attributes><mj-all color=\"red\" /><mj-class name=\"a\" x=\"y\" /><mj-text padding=\"0\" /></mj-attributes></mj-head></mjml>",

@@ -8,6 +8,7 @@ mod deliver;
 mod import;
 mod dkim;
 mod mime;
+mod newcomer;
 mod order;
 mod report;
 mod respond;

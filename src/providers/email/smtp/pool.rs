@@ -110,6 +110,11 @@ impl Pool {
     fn paused(&self, outcome: Outcome) -> Outcome {
         let now = Instant::now();
         let mut state = self.state();
+        if state.pause.is_none_or(|(until, _)| until <= now)
+            && let Outcome::Later { reply, .. } = &outcome
+        {
+            tracing::warn!(host = self.settings.host, reply, "no connection: messages wait, and are tried again");
+        }
         let (until, length) = match state.pause {
             Some((until, length)) if until > now => (until, length),
             Some((_, length)) => (now + (length * 2).min(LONGEST_PAUSE), (length * 2).min(LONGEST_PAUSE)),

@@ -3,7 +3,7 @@
 use super::{Exit, Format, Global};
 use crate::campaigns::{self, Definitions};
 use crate::config::PEPPER;
-use crate::customers::files::Cells;
+use crate::customers::files::{Cells, EncodingHint};
 use crate::customers::import::{self, EventOptions, Input, Rejected, Report, Settings, Summary};
 use crate::customers::keys::Keys;
 use crate::customers::mapping::{Kind, Mapping};
@@ -121,7 +121,7 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
         _ => None,
     };
     let read = Arc::new(AtomicU64::new(0));
-    let (input, size) = open(common, read.clone())?;
+    let (input, size) = open(common, &definitions.workspace.languages, read.clone())?;
     let mut watch = Watch::new(common, size, read);
     let summary = {
         let report = &mut |report: Report<'_>| watch.report(report);
@@ -190,7 +190,7 @@ fn mapping(definitions: &Definitions, kind: Kind, written: &[String]) -> Result<
     Ok(mapping)
 }
 
-fn open(common: &Common, read: Arc<AtomicU64>) -> anyhow::Result<(Input, Option<u64>)> {
+fn open(common: &Common, languages: &[String], read: Arc<AtomicU64>) -> anyhow::Result<(Input, Option<u64>)> {
     let (bytes, size): (Box<dyn Read + Send>, Option<u64>) = if common.file.as_os_str() == "-" {
         (Box::new(std::io::stdin()), None)
     } else {
@@ -201,7 +201,8 @@ fn open(common: &Common, read: Arc<AtomicU64>) -> anyhow::Result<(Input, Option<
         }
         (Box::new(file), Some(about.len()))
     };
-    Ok((Input::Bytes(Box::new(Counted { bytes, read }), common.encoding.clone()), size))
+    let encoding = EncodingHint { named: common.encoding.clone(), languages: languages.to_vec() };
+    Ok((Input::Bytes(Box::new(Counted { bytes, read }), encoding), size))
 }
 
 /// Counts the bytes that were read, for the progress bar.

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,7 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         store: store.clone(),
         keys: Keys::new(pepper),
         clock: clock.clone(),
-        now_applied: RwLock::new(Arc::new(Known::of(&store, applied.clone()).await?)),
+        known: tokio::sync::Mutex::new(Arc::new(Known::of(&store, applied.clone()).await?)),
     });
     let state = State::new(server::Settings {
         store: store.clone(),
@@ -83,35 +83,31 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         intake: Some(door.clone()),
     });
     let stop = CancellationToken::new();
-    tokio::spawn(follow(store, state.clone(), door, stop.clone()));
+    tokio::spawn(follow(store, state.clone(), stop.clone()));
     let task = tokio::spawn(server::serve(listener, state, stop.clone()));
     Ok(Serving { address, stop, task })
 }
 
-/// Takes over what is applied while the server runs.
-async fn follow(store: Store, state: State, door: Arc<Door>, stop: CancellationToken) {
-    let mut last = store.applied_workspace_id().await.ok().flatten();
+/// Shows pages as they are applied while the server runs.
+async fn follow(store: Store, state: State, stop: CancellationToken) {
+    // What was applied between reading the workspace and this moment is taken over too.
+    let mut last = None;
     loop {
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK) => {} }
-        let Ok(Some(version)) = store.applied_workspace_id().await else { continue };
-        if last == Some(version) {
-            continue;
-        }
-        match take_over(&store, &state, &door, version).await {
-            Ok(()) => last = Some(version),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "what was applied cannot be read; pages stay as they were")
+        if let Ok(Some(version)) = store.applied_workspace_id().await
+            && last != Some(version)
+        {
+            match store.load_definitions(version).await {
+                Ok(definitions) => {
+                    state.set_site(Site::of(&definitions.workspace));
+                    last = Some(version);
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "what was applied cannot be read; pages stay as they were")
+                }
             }
         }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK) => {} }
     }
-}
-
-async fn take_over(store: &Store, state: &State, door: &Door, version: VersionId) -> Result<(), crate::store::Error> {
-    let workspace = store.load_definitions(version).await?.workspace;
-    state.set_site(Site::of(&workspace));
-    let applied = Arc::new(Known::of(store, workspace).await?);
-    *door.now_applied.write().unwrap_or_else(PoisonError::into_inner) = applied;
-    Ok(())
 }
 
 /// Shows letters again.
@@ -211,19 +207,39 @@ struct Door {
     store: Store,
     keys: Keys,
     clock: Clock,
-    now_applied: RwLock<Arc<Known>>,
+    known: tokio::sync::Mutex<Arc<Known>>,
+}
+
+impl Door {
+    /// The applied files as they are now: events that come right behind an apply count for what it measures.
+    async fn known(&self) -> Result<Arc<Known>, crate::store::Error> {
+        let mut known = self.known.lock().await;
+        let newest = self.store.newest_version().await?;
+        if known.newest != newest {
+            let workspace = match self.store.applied_workspace_id().await? {
+                Some(version) => self.store.load_definitions(version).await?.workspace,
+                None => known.workspace.clone(),
+            };
+            // Read before what it names: an apply in between is noticed the next time.
+            *known = Arc::new(Known { newest, ..Known::of(&self.store, workspace).await? });
+        }
+        Ok(known.clone())
+    }
 }
 
 /// What the intake knows of the applied files.
 struct Known {
+    /// The newest version of anything when this was read.
+    newest: Option<VersionId>,
     workspace: Applied,
     measures: Measures,
 }
 
 impl Known {
     async fn of(store: &Store, workspace: Applied) -> Result<Known, crate::store::Error> {
+        let newest = None;
         let measures = store.measures(workspace.zone, &workspace.currency).await?;
-        Ok(Known { workspace, measures })
+        Ok(Known { newest, workspace, measures })
     }
 
     /// The property that holds an event's money.
@@ -260,7 +276,7 @@ impl Known {
 impl Intake for Door {
     fn take<'a>(&'a self, events: Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<Taken, String>> + Send + 'a>> {
         Box::pin(async move {
-            let applied = self.now_applied.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let applied = self.known().await.map_err(|error| crate::cli::explained(&error.into()))?;
             // A source and a property with the money are those of a whole import.
             let mut groups: BTreeMap<(String, Option<String>), Vec<usize>> = BTreeMap::new();
             for (place, event) in events.iter().enumerate() {

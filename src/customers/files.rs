@@ -3,6 +3,7 @@
 //! Streams: however large the file, one row and a few buffers are in memory. A row that cannot be read is an error of that row; reading
 //! goes on behind it. No bytes make it panic.
 
+use super::encoding;
 use encoding_rs::Encoding;
 use serde_json::{Map, Value};
 use std::cell::Cell;
@@ -12,6 +13,15 @@ use std::rc::Rc;
 /// Longer rows are refused: an unclosed quote would swallow the file otherwise.
 pub const LONGEST_ROW: u64 = 4 << 20;
 const SAMPLE: usize = 256 << 10;
+
+/// What is known of a file's encoding before it is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncodingHint {
+    /// Overrules what would be detected.
+    pub named: Option<String>,
+    /// The workspace's: help to tell encodings apart.
+    pub languages: Vec<String>,
+}
 
 /// What the first bytes of a file showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,15 +82,15 @@ enum Reader {
 }
 
 impl Rows {
-    /// Opens a stream of bytes. `encoding` overrules what would be detected.
-    pub fn open(input: impl Read + 'static, encoding: Option<&str>) -> Result<Rows, Error> {
+    /// Opens a stream of bytes.
+    pub fn open(input: impl Read + 'static, encoding: &EncodingHint) -> Result<Rows, Error> {
         let (input, packed) = unpacked(Box::new(input))?;
         let mut input = BufReader::with_capacity(64 << 10, input);
         let mut sample = Vec::new();
         input.by_ref().take(SAMPLE as u64).read_to_end(&mut sample)?;
-        let encoding = match encoding {
-            Some(name) => Encoding::for_label(name.as_bytes()).ok_or_else(|| Error::Encoding(name.to_string()))?,
-            None => detected(&sample),
+        let encoding = match &encoding.named {
+            Some(name) => Encoding::for_label(name.as_bytes()).ok_or_else(|| Error::Encoding(name.clone()))?,
+            None => encoding::detected(&sample, sample.len() < SAMPLE, &encoding.languages),
         };
         let whole: Box<dyn Read> = Box::new(std::io::Cursor::new(sample).chain(input));
         let text: Box<dyn Read> = if encoding == encoding_rs::UTF_8 { whole } else { Box::new(Recoded::new(whole, encoding)) };
@@ -240,21 +250,6 @@ fn unpacked(input: Box<dyn Read>) -> Result<(Box<dyn Read>, Option<&'static str>
     Ok((Box::new(input), None))
 }
 
-fn detected(sample: &[u8]) -> &'static Encoding {
-    if let Some((encoding, _)) = Encoding::for_bom(sample) {
-        return encoding;
-    }
-    match std::str::from_utf8(sample) {
-        Ok(_) => return encoding_rs::UTF_8,
-        // The sample may end within a letter.
-        Err(error) if error.error_len().is_none() => return encoding_rs::UTF_8,
-        Err(_) => {}
-    }
-    let mut detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Deny);
-    detector.feed(sample, sample.len() < SAMPLE);
-    detector.guess(None, chardetng::Utf8Detection::Deny)
-}
-
 /// The one of `,` `;` tab that stands most often in the first line, outside quotes.
 fn delimiter(start: &[u8]) -> u8 {
     let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
@@ -339,7 +334,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> (Form, Vec<String>, Vec<String>) {
-        let mut rows = Rows::open(std::io::Cursor::new(bytes.to_vec()), None).unwrap();
+        let mut rows = Rows::open(std::io::Cursor::new(bytes.to_vec()), &EncodingHint::default()).unwrap();
         let mut all = Vec::new();
         while let Some(next) = rows.next() {
             let (row, wrong) = next.unwrap();
@@ -386,13 +381,16 @@ mod tests {
         let (cyrillic, _, _) = encoding_rs::WINDOWS_1251.encode("имя,город\nАда,Київ\n");
         let (form, _, rows) = read(&cyrillic);
         assert_eq!((form.encoding, rows), ("windows-1251", expected));
+        let hint = EncodingHint { named: None, languages: vec!["uk".into(), "en".into()] };
+        let (short, _, _) = encoding_rs::KOI8_U.encode("имя,e-mail\nAda,ada@example.org\n");
+        assert_eq!(Rows::open(std::io::Cursor::new(short.into_owned()), &hint).unwrap().header, ["имя", "e-mail"]);
     }
 
     #[test]
     fn a_quote_that_is_never_closed_does_not_fill_the_memory() {
         let mut bytes = b"a,b\n1,\"".to_vec();
         bytes.extend(std::iter::repeat_n(b'x', 6 << 20));
-        let mut rows = Rows::open(std::io::Cursor::new(bytes), None).unwrap();
+        let mut rows = Rows::open(std::io::Cursor::new(bytes), &EncodingHint::default()).unwrap();
         let error = std::error::Error::source(&rows.next().unwrap().unwrap_err()).unwrap().to_string();
         assert!(error.contains("line 2") && error.contains("never closed"), "{error}");
         assert!(rows.next().is_none());
@@ -401,7 +399,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_reading_panic(bytes: Vec<u8>) {
-            if let Ok(mut rows) = Rows::open(std::io::Cursor::new(bytes), None) {
+            if let Ok(mut rows) = Rows::open(std::io::Cursor::new(bytes), &EncodingHint::default()) {
                 for _ in 0..1000 {
                     if rows.next().is_none() { break }
                 }

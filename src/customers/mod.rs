@@ -4,6 +4,7 @@
 //! Writing is left to `store`; whether a customer may be written to is decided by `policy`.
 
 pub mod email;
+mod encoding;
 pub mod files;
 pub mod keys;
 pub mod phone;

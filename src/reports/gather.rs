@@ -112,7 +112,7 @@ impl Facts {
             ledger: store.ledger_sums(&runs, until).await?,
             drawn: store.drawn(&runs).await?,
             converted: store.converted_people(&runs, until).await?,
-            worth: store.conversions(&ids, end).await?,
+            worth: store.conversions(&ids, question.measures, end).await?,
             attributed: store.attributed(&ids, question.measures, end).await?,
             measures: store.measures_of(&runs).await?,
             links: store.links_of(&runs).await?,
@@ -288,31 +288,29 @@ impl Facts {
         }
     }
 
+    /// One row a measured event and currency; an event that brings no money has none.
     fn attributed(&self, workspace: &str) -> Vec<Attributed> {
         let version: BTreeMap<i64, i64> = self.runs.iter().map(|run| (run.id, run.version_id)).collect();
         let measure_of = |run: i64, number: i16| {
             self.measures.iter().find(|measure| Some(&measure.version_id) == version.get(&run) && measure.number == number)
         };
-        let mut sums: BTreeMap<(i16, &str, &str), (u64, f64)> = BTreeMap::new();
-        for measure in &self.measures {
-            let any =
-                self.attributed.iter().any(|row| measure_of(row.run.0, row.measure).is_some_and(|other| other.event == measure.event));
-            if !any {
-                sums.entry((measure.number, &measure.event, workspace)).or_default();
-            }
-        }
+        let mut sums: BTreeMap<(i16, &str, &str), (u64, i64)> = BTreeMap::new();
         for row in &self.attributed {
             let Some(measure) = measure_of(row.run.0, row.measure) else { continue };
-            let currency = if row.currency.is_empty() { workspace } else { &row.currency };
-            let unit = 10f64.powi(minor_digits(currency).unwrap_or(2) as i32);
-            let sum = sums.entry((row.measure, &measure.event, currency)).or_default();
-            *sum = (sum.0 + row.conversions.max(0) as u64, sum.1 + row.value as f64 / unit);
+            let sum = sums.entry((row.measure, &measure.event, &row.currency)).or_default();
+            *sum = (sum.0 + row.conversions.max(0) as u64, sum.1.saturating_add(row.value));
         }
-        let shown = |((_, event, currency), (conversions, value)): ((i16, &str, &str), (u64, f64))| Attributed {
+        for measure in &self.measures {
+            if !sums.keys().any(|(_, event, _)| *event == measure.event) {
+                let currency = if measure.value.is_some() { workspace } else { "" };
+                sums.entry((measure.number, &measure.event, currency)).or_default();
+            }
+        }
+        let shown = |((_, event, currency), (conversions, value)): ((i16, &str, &str), (u64, i64))| Attributed {
             event: event.to_string(),
             conversions,
-            currency: currency.to_string(),
-            value: super::lifts::to_cents(value),
+            currency: (!currency.is_empty()).then(|| currency.to_string()),
+            value: super::lifts::to_cents(value as f64 / 10f64.powi(minor_digits(currency).unwrap_or(2) as i32)),
         };
         sums.into_iter().map(shown).collect()
     }

@@ -95,7 +95,8 @@ pub struct Bounces {
 pub struct Attributed {
     pub event: String,
     pub conversions: u64,
-    pub currency: String,
+    /// Of `value`; none where the event brings no money.
+    pub currency: Option<String>,
     pub value: f64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Lift first; under every figure, how it is counted. Pure: the same report gives the same bytes.
 
-use super::model::{Lift, MeasureReport, Report, refusal_in_words, share};
+use super::model::{Attributed, Lift, MeasureReport, Report, refusal_in_words, share};
 use super::plots::{Bar, Whisker, bars, columns, escape, whiskers};
 use chrono_tz::Tz;
 use std::fmt::Write as _;
@@ -59,7 +59,7 @@ fn brought(html: &mut String, report: &Report) {
             "<p class=\"note\">Another figure, not to be added: {} × {} came after a click within the window{}. A click does not prove that the message was the cause; the lift does.</p>",
             number(attributed.conversions),
             escape(&attributed.event),
-            if attributed.value != 0.0 { format!(", worth {}", money(attributed.value, &attributed.currency)) } else { String::new() }
+            worth(attributed)
         );
     }
     html.push_str("</section>");
@@ -353,6 +353,12 @@ pub(super) fn number(value: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `, worth 25.00 EUR`, or nothing where there is no money.
+pub(super) fn worth(attributed: &Attributed) -> String {
+    let currency = attributed.currency.as_deref().filter(|_| attributed.value != 0.0);
+    currency.map(|currency| format!(", worth {}", money(attributed.value, currency))).unwrap_or_default()
 }
 
 pub(super) fn money(value: f64, currency: &str) -> String {

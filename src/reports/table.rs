@@ -5,7 +5,7 @@
 use super::gather::HELD_OUT;
 use super::lifts::ALL;
 use super::model::{Lift, MeasureReport, Report, refusal_in_words, share};
-use super::page::{money, number, percent, period, points};
+use super::page::{money, number, percent, period, points, worth};
 use chrono_tz::Tz;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use std::fmt::Write as _;
@@ -131,12 +131,12 @@ fn p_value(p: f64) -> String {
 
 fn attributed(out: &mut String, report: &Report) {
     for row in report.attributed.iter().filter(|row| row.conversions > 0) {
-        let worth = if row.value != 0.0 { format!(", worth {}", money(row.value, &row.currency)) } else { String::new() };
         let _ = writeln!(
             out,
-            "\n  After a click: {} × {}{worth} (another figure, not to be added to the lift)",
+            "\n  After a click: {} × {}{} (another figure, not to be added to the lift)",
             number(row.conversions),
-            row.event
+            row.event,
+            worth(row)
         );
     }
 }

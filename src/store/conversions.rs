@@ -2,8 +2,11 @@
 //!
 //! An event counts for a measure when it happened in [due, due + within) of the person's first message or refusal in the run. It is counted at
 //! ingest, in the event's transaction ([`keep`]); what was there before the run was planned is counted by [`Store::convert_earlier`]. Both
-//! add up, so that events imported before and after sending give the same result.
-//! *Attributed* is another figure and is kept nowhere: [`Store::attributed`] finds it from clicks and events when it is asked.
+//! add up, so that events imported before and after sending give the same result. `figures` reads what reports show.
+
+mod figures;
+
+pub use figures::{Attributed, Converted};
 
 use super::batch::{Connection, Field, table, table_in};
 use super::responses::json;
@@ -11,7 +14,7 @@ use super::{Doing, Error, Store, from_micros};
 use crate::campaigns::{Campaign, Workspace};
 use crate::literals::{Duration, Money, Unit, decimal, minor_digits};
 use crate::segments::{Moment, PropertyTests, Samples, ZoneInForce, properties_hold};
-use crate::types::{RunId, RunState, Time, Verdict, VersionId};
+use crate::types::{RunId, RunState, Time, VersionId};
 use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -108,35 +111,6 @@ fn longest(duration: Duration) -> i64 {
         Unit::Year => 366 * 86_400,
     };
     (i64::from(duration.count) * seconds + 2 * 86_400).saturating_mul(1_000_000)
-}
-
-/// People of an arm who converted, and what it was worth.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct Converted {
-    pub run_id: i64,
-    pub measure: i16,
-    pub arm: i16,
-    /// '' for those without a value.
-    pub currency: String,
-    /// People; one who has values in two currencies stands under both.
-    pub customers: i64,
-    pub events: i64,
-    /// Minor units.
-    pub value: i64,
-    /// Sum of the squares of each person's value, for intervals.
-    pub squares: f64,
-}
-
-/// Conversions after a click.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Attributed {
-    pub run: RunId,
-    pub measure: i16,
-    pub arm: i16,
-    pub currency: String,
-    pub conversions: i64,
-    /// Minor units.
-    pub value: i64,
 }
 
 /// An event that may count for a run.
@@ -264,64 +238,6 @@ impl Store {
                 None => return Ok(()),
             }
         }
-    }
-
-    /// Who converted in these runs, by measure, arm and currency; only people whose first event was before `until`.
-    pub async fn conversions(&self, runs: &[RunId], until: Option<Time>) -> Result<Vec<Converted>, Error> {
-        let until = until.map_or(i64::MAX, super::micros);
-        let rows: Vec<Value> = runs.iter().map(|run| json!({ "run": run.0, "until": until })).collect();
-        let sql = format!(
-            "SELECT v.run_id, v.measure, v.arm, v.currency, COUNT(*) AS customers, CAST(SUM(v.events) AS BIGINT) AS events,
-                    CAST(SUM(v.value) AS BIGINT) AS value, SUM(CAST(v.value AS DOUBLE PRECISION) * v.value) AS squares
-             FROM {given} AS given JOIN conversions v ON v.run_id = given.run AND v.first_at < given.until
-             GROUP BY v.run_id, v.measure, v.arm, v.currency ORDER BY v.run_id, v.measure, v.arm, v.currency",
-            given = table(self.dialect(), &[("run", Field::Long), ("until", Field::Long)])
-        );
-        self.read_batch("read the conversions", sql, &json(&rows)?).await
-    }
-
-    /// Events before `until` that followed a human click in these runs within the measure's window, where that click was the customer's last one
-    /// (in any campaign) before the event. An event credits one message at most.
-    pub async fn attributed(&self, runs: &[RunId], measures: &Measures, until: Option<Time>) -> Result<Vec<Attributed>, Error> {
-        let until = until.map_or(i64::MAX, super::micros);
-        let input = json!({ "runs": runs.iter().map(|run| json!({ "run": run.0, "until": until })).collect::<Vec<_>>(), "measures": measures.rows() });
-        let dialect = self.dialect();
-        let human = |event: &str| format!("{event}.name = 'message.clicked' AND {event}.verdict <> {}", Verdict::Machine.code());
-        // The last click before the event: the latest, then of the message with the higher number.
-        let sql = format!(
-            "WITH given AS MATERIALIZED {runs}, ms AS MATERIALIZED {measures}
-             SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
-                    e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, MAX(k.occurred_at) AS due
-             FROM given JOIN runs r ON r.id = given.run AND r.is_test = 0 JOIN messages m ON m.run_id = r.id
-             JOIN events k ON k.message_id = m.id AND {clicked}
-             JOIN ms ON ms.version = r.version_id
-             JOIN events e ON e.name = ms.event AND e.customer_id = k.customer_id AND e.occurred_at >= k.occurred_at
-                          AND e.occurred_at < k.occurred_at + ms.longest AND e.occurred_at < given.until
-             WHERE NOT EXISTS (SELECT 1 FROM events o WHERE o.customer_id = k.customer_id AND {other} AND o.occurred_at <= e.occurred_at
-                               AND (o.occurred_at > k.occurred_at OR (o.occurred_at = k.occurred_at AND o.message_id > k.message_id)))
-             GROUP BY e.id, r.id, r.version_id, ms.number, ms.reads, m.arm",
-            properties = self.pick("e.properties", "e.properties::text"),
-            runs = table_in(dialect, Some("runs"), &[("run", Field::Long), ("until", Field::Long)]),
-            measures = table_in(dialect, Some("measures"), &MEASURES),
-            clicked = human("k"),
-            other = human("o"),
-        );
-        let candidates: Vec<Candidate> = self.read_batch("find attributed conversions", sql, &json(&input)?).await?;
-        let mut sums: BTreeMap<(i64, i16, i16, String), (i64, i64)> = BTreeMap::new();
-        for counted in counted(&candidates, measures) {
-            let key = (counted.candidate.run, counted.candidate.measure, counted.candidate.arm, counted.currency);
-            let sum = sums.entry(key).or_default();
-            *sum = (sum.0 + 1, sum.1.saturating_add(counted.value));
-        }
-        let attributed = |((run, measure, arm, currency), (conversions, value))| Attributed {
-            run: RunId(run),
-            measure,
-            arm,
-            currency,
-            conversions,
-            value,
-        };
-        Ok(sums.into_iter().map(attributed).collect())
     }
 }
 

@@ -246,6 +246,13 @@ impl Store {
         Ok(row.map(|(id,)| VersionId(id)))
     }
 
+    /// The newest version of anything: every apply that changes something has a higher one.
+    pub async fn newest_version(&self) -> Result<Option<VersionId>, Error> {
+        let (newest,): (Option<i64>,) =
+            on_pool!(self, pool => sqlx::query_as("SELECT MAX(id) FROM definitions").fetch_one(pool).await).doing("look for an apply")?;
+        Ok(newest.map(VersionId))
+    }
+
     async fn versions(&self, condition: &'static str) -> Result<Vec<Version>, Error> {
         let manifest = self.pick("manifest", "manifest::text");
         let sql = format!(

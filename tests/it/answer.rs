@@ -115,3 +115,45 @@ async fn what_people_do_with_a_letter_is_in_the_report_when_they_are_answered() 
         assert_eq!((converted, value), (2, 37.5), "{name}: the smaller purchase does not fit the goal: {report}");
     }
 }
+
+#[tokio::test]
+async fn an_event_right_behind_an_apply_counts_for_what_was_applied() {
+    for database in databases().await {
+        let name = database.name;
+        let mut world = World::new(&database);
+        world.person("ada@example.org").await;
+        let campaign = |event: &str, at: &str| {
+            format!(
+                "category: retail\ntask: grow\nclass: advertising\ntopic: offers\ngoal: {{ event: {event}, within: 7 days }}\n\
+                 audience: {{ segment: everyone, holdout: 0% }}\nschedule: {{ at: 2027-03-01 {at} }}\nmessage: {{ template: hello, subject: \"Spring\" }}\n"
+            )
+        };
+        world.campaign("first", &campaign("purchase", "10:00"));
+        world.apply().await;
+        let secrets = [("POSTHASTE_SIGNING", SIGNING), ("POSTHASTE_PEPPER", PEPPER), ("POSTHASTE_API_KEY", KEY)];
+        let secrets = Secrets::of(secrets.map(|(name, value)| (name.to_string(), value.to_string())));
+        let workspace = Workspace { folder: PathBuf::new(), secrets, database: None };
+        let applied = campaigns::read(&world.files).0.unwrap().workspace;
+        let serving =
+            serving::start(&world.store, &applied, &workspace, world.clock.clone(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let tell = async |id: &str| -> Value {
+            let event = json!({ "email": "ada@example.org", "event": "visit", "id": id });
+            let request = client.post(format!("http://{}/events", serving.address)).bearer_auth(KEY).json(&event);
+            request.send().await.unwrap().json().await.unwrap()
+        };
+        assert_eq!(tell("v1").await["accepted"], 0, "{name}: the workspace knows no visits yet");
+        let declared = String::from_utf8(world.files.0["posthaste.yaml"].clone()).unwrap();
+        world.files.insert("posthaste.yaml", declared.replace("events: { ", "events: { visit: { page: text }, "));
+        world.apply().await;
+        assert_eq!(tell("v1").await["accepted"], 1, "{name}");
+        // Only a campaign's file is new.
+        world.campaign("second", &campaign("visit", "11:00"));
+        world.apply().await;
+        world.run_until("2027-03-01T11:00:00Z").await;
+        world.clock.advance_to("2027-03-01T11:30:00Z".parse().unwrap());
+        assert_eq!(tell("v2").await["accepted"], 1, "{name}");
+        serving.end().await.unwrap();
+        assert_eq!(world.number("SELECT COUNT(*) FROM conversions").await, 1, "{name}: the visit counts for the second campaign");
+    }
+}

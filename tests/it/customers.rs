@@ -1,6 +1,7 @@
 //! One customer: shown, found, erased; everybody exported.
 
 use crate::databases::{Database, databases};
+use posthaste::customers::files::EncodingHint;
 use posthaste::customers::import::{self, EventOptions, Input, Settings};
 use posthaste::customers::keys::Keys;
 use posthaste::store::Store;
@@ -31,7 +32,7 @@ async fn filled(database: &Database) {
 }
 
 fn input(text: &str) -> Input {
-    Input::Bytes(Box::new(std::io::Cursor::new(text.to_string())), None)
+    Input::Bytes(Box::new(std::io::Cursor::new(text.to_string())), EncodingHint::default())
 }
 
 #[tokio::test]

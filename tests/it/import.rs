@@ -1,6 +1,7 @@
 //! People, events, consents and suppressions from files.
 
 use crate::databases::{Database, databases};
+use posthaste::customers::files::EncodingHint;
 use posthaste::customers::import::{self, EventOptions, Input, Rejected, Report, Settings, Summary};
 use posthaste::customers::keys::Keys;
 use posthaste::customers::mapping::Mapping;
@@ -33,7 +34,7 @@ fn shared(path: &str) -> Option<Vec<u8>> {
 
 async fn people(database: &Database, settings: &Settings, file: impl Into<Vec<u8>>) -> (Summary, Vec<Rejected>) {
     let mut rejected = Vec::new();
-    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), None);
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), EncodingHint::default());
     let summary = import::customers(&database.store, settings, input, &mut |report| {
         if let Report::Rejected(row) = report {
             rejected.push(row.clone());
@@ -49,21 +50,21 @@ async fn people(database: &Database, settings: &Settings, file: impl Into<Vec<u8
 async fn events(database: &Database, settings: &Settings, options: &EventOptions, file: impl Into<Vec<u8>>) -> (Summary, Vec<Rejected>) {
     let measures = Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() };
     let mut rejected = Vec::new();
-    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), None);
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), EncodingHint::default());
     let summary = import::events(&database.store, settings, options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
     (summary.unwrap(), rejected)
 }
 
 async fn consents(database: &Database, file: &str) -> (Summary, Vec<Rejected>) {
     let mut rejected = Vec::new();
-    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), None);
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), EncodingHint::default());
     let summary = import::consents(&database.store, &settings(), input, &mut |report| keep(report, &mut rejected)).await;
     (summary.unwrap(), rejected)
 }
 
 async fn suppressions(database: &Database, file: &str) -> (Summary, Vec<Rejected>) {
     let mut rejected = Vec::new();
-    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), None);
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), EncodingHint::default());
     let summary = import::suppressions(&database.store, &settings(), input, &mut |report| keep(report, &mut rejected)).await;
     (summary.unwrap(), rejected)
 }
@@ -331,7 +332,7 @@ async fn a_first_import_without_indexes_gives_the_same_people() {
     let file = "external_id,email,city\nada,ada@example.org,Kyiv\n,ADA@example.org,Lviv\nbo,bo@example.org,\nbo,ada@example.org,\n,eve@example.org,\neve,eve@example.org,\n";
     let database = crate::databases::sqlite().await;
     let mut rejected = Vec::new();
-    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.as_bytes())), None);
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.as_bytes())), EncodingHint::default());
     let summary = import::first_customers(&database.store, &settings(), input, &mut |report| {
         if let Report::Rejected(row) = report {
             rejected.push(row.reason.clone());
@@ -372,7 +373,7 @@ async fn unknown_columns_and_files_without_people_are_refused_with_what_to_do() 
         (settings(), "external_id,external_id\n1,2\n"),
         (settings(), ""),
     ] {
-        let input = Input::Bytes(Box::new(std::io::Cursor::new(file)), None);
+        let input = Input::Bytes(Box::new(std::io::Cursor::new(file)), EncodingHint::default());
         let error = import::customers(&database.store, &settings, input, &mut |_| {})
             .await
             .map(|summary| format!("{summary:?}"))
@@ -392,7 +393,7 @@ proptest::proptest! {
             let mut file = format!("external_id,{header}\n").into_bytes();
             file.extend(&bytes);
             for file in [bytes.clone(), file] {
-                let _ = import::customers(&database.store, &settings(), Input::Bytes(Box::new(std::io::Cursor::new(file)), None), &mut |_| {}).await;
+                let _ = import::customers(&database.store, &settings(), Input::Bytes(Box::new(std::io::Cursor::new(file)), EncodingHint::default()), &mut |_| {}).await;
             }
         });
     }

@@ -356,7 +356,7 @@ async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_af
             events.push(purchase(&store, id, customer, seconds, properties).await);
         }
         store.rebuild_conversions(RunId(1), &measures).await.unwrap();
-        let planned_after = store.conversions(&[RunId(1)], None).await.unwrap();
+        let planned_after = store.conversions(&[RunId(1)], &measures, None).await.unwrap();
         let mut change = store.change("prepare").await.unwrap();
         change.connection().write("prepare", "DELETE FROM conversions -- $1".into(), "").await.unwrap();
         change.commit("prepare").await.unwrap();
@@ -365,7 +365,7 @@ async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_af
             conversions::keep(&mut change.connection(), part, &measures).await.unwrap();
             change.commit("ingest").await.unwrap();
         }
-        assert_eq!(store.conversions(&[RunId(1)], None).await.unwrap(), planned_after, "{name}");
+        assert_eq!(store.conversions(&[RunId(1)], &measures, None).await.unwrap(), planned_after, "{name}");
         let converted = |measure, arm, currency: &str, customers, events, value: i64, squares| Converted {
             run_id: 1,
             measure,
@@ -383,6 +383,17 @@ async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_af
             converted(1, 1, "", 2, 2, 0, 0.0),
         ];
         assert_eq!(planned_after, expected, "{name}");
+        // As it stood after a minute and a half: what the same people did later is not in it.
+        let until = |seconds| Some(accepted() + TimeDelta::seconds(seconds));
+        let then = store.conversions(&[RunId(1)], &measures, until(90)).await.unwrap();
+        let expected = [
+            converted(0, 0, "UAH", 1, 1, 10_000, 10_000.0 * 10_000.0),
+            converted(0, 1, "UAH", 1, 1, 1999, 1999.0 * 1999.0),
+            converted(1, 1, "", 1, 1, 0, 0.0),
+        ];
+        assert_eq!(then, expected, "{name}");
+        assert_eq!(store.conversions(&[RunId(1)], &measures, until(1_000_000)).await.unwrap(), planned_after, "{name}");
+        assert_eq!(store.conversions(&[RunId(1)], &measures, until(0)).await.unwrap(), [], "{name}");
     }
 }
 

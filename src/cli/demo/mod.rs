@@ -13,6 +13,7 @@ use crate::campaigns;
 use crate::catcher::Catcher;
 use crate::clock::Clock;
 use crate::config::{PEPPER, Workspace};
+use crate::customers::files::EncodingHint;
 use crate::customers::import::{self, EventOptions, Input, Settings};
 use crate::customers::keys::Keys;
 use crate::engine::{Engine, Parts, applying, trials};
@@ -189,7 +190,9 @@ async fn take_people(
 ) -> anyhow::Result<String> {
     let settings = Settings { source: "sample".into(), ..Settings::of(written, Keys::new(workspace.secret(PEPPER)?), now) };
     let measures = Measures { all: Vec::new(), zone: written.zone, currency: written.currency.clone() };
-    let open = |path: &str| -> anyhow::Result<Input> { Ok(Input::Bytes(Box::new(std::fs::File::open(folder.join(path))?), None)) };
+    let open = |path: &str| -> anyhow::Result<Input> {
+        Ok(Input::Bytes(Box::new(std::fs::File::open(folder.join(path))?), EncodingHint::default()))
+    };
     let customers = import::customers(store, &settings, open("sample/customers.csv")?, &mut |_| {}).await?;
     let events = import::events(store, &settings, &EventOptions::default(), &measures, open("sample/events.jsonl")?, &mut |_| {}).await?;
     if customers.rejected + events.rejected > 0 {

@@ -38,14 +38,17 @@ impl Events {
         Events { columns: Columns::new(settings.clone()), settings, options, reading, ordinals: HashMap::new(), misfits: 0 }
     }
 
+    /// `Err` where events are declared and this one is not.
+    fn is_known(&self, event: &str) -> Result<(), String> {
+        let Some(events) = self.settings.events.as_ref().filter(|events| !events.contains_key(event)) else { return Ok(()) };
+        let near = crate::diagnostics::nearest(event, events.keys().map(String::as_str));
+        let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+        Err(format!("posthaste.yaml declares no event `{event}`{hint}"))
+    }
+
     /// The declared type of a property; `Err` where the event is declared and lacks it.
     fn kind(&self, event: &str, path: &str) -> Result<Option<&ValueType>, String> {
-        let Some(events) = &self.settings.events else { return Ok(None) };
-        let Some(properties) = events.get(event) else {
-            let near = crate::diagnostics::nearest(event, events.keys().map(String::as_str));
-            let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
-            return Err(format!("posthaste.yaml declares no event `{event}`{hint}"));
-        };
+        let Some(properties) = self.settings.events.as_ref().and_then(|events| events.get(event)) else { return Ok(None) };
         let mut parts = path.split('.');
         let mut kind = parts.next().and_then(|first| properties.get(first));
         for part in parts {
@@ -140,6 +143,7 @@ impl Intake for Events {
         if let Some(why) = wrong_name(&name) {
             return Err(why);
         }
+        self.is_known(&name)?;
         let at = match (take(&mut fields, "at"), self.options.at) {
             (Some(at), _) => self.columns.instant(&at, "at")?,
             (None, Some(at)) => micros(at),

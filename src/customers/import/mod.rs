@@ -12,7 +12,7 @@ pub mod merging;
 pub mod people;
 pub mod suppressions;
 
-use super::files::{Cells, Error as FileError, Form, Row, Rows};
+use super::files::{Cells, EncodingHint, Error as FileError, Form, Row, Rows};
 use super::keys::Keys;
 use super::mapping::Mapping;
 use super::values::Reading;
@@ -89,8 +89,8 @@ impl Settings {
 
 /// Where rows come from.
 pub enum Input {
-    /// A file, and its encoding where that shall not be detected.
-    Bytes(Box<dyn Read + Send>, Option<String>),
+    /// A file, and what is known of its encoding.
+    Bytes(Box<dyn Read + Send>, EncodingHint),
     /// Rows in memory: column → value.
     Rows(Vec<Map<String, Value>>),
 }
@@ -272,7 +272,7 @@ fn read_all<I: Intake>(input: Input, intake: &mut I, send: &dyn Fn(Piece<I::Item
             Ok((Row { line: number, number, cells: Cells::Object(fields) }, None))
         })),
         Input::Bytes(bytes, encoding) => {
-            let mut rows = Rows::open(bytes, encoding.as_deref())?;
+            let mut rows = Rows::open(bytes, &encoding)?;
             if !rows.header.is_empty() {
                 intake.columns(&rows.header).map_err(Error::Columns)?;
             }

@@ -14,8 +14,8 @@ pub struct Clock(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    /// The machine's clock, shifted by so many microseconds.
-    Real { shift: i64 },
+    /// The machine's clock, shifted by so many microseconds. One that was started at another instant is not corrected.
+    Real { shift: AtomicI64, is_set: bool },
     /// Microseconds since 1970; moves only when told.
     Virtual(AtomicI64),
 }
@@ -23,12 +23,13 @@ enum Kind {
 impl Clock {
     /// The machine's clock.
     pub fn real() -> Self {
-        Clock(Arc::new(Kind::Real { shift: 0 }))
+        Clock(Arc::new(Kind::Real { shift: AtomicI64::new(0), is_set: false }))
     }
 
     /// A clock that shows `start` now and goes on at real speed.
     pub fn starting_at(start: Time) -> Self {
-        Clock(Arc::new(Kind::Real { shift: start.timestamp_micros() - Utc::now().timestamp_micros() }))
+        let shift = start.timestamp_micros() - Utc::now().timestamp_micros();
+        Clock(Arc::new(Kind::Real { shift: AtomicI64::new(shift), is_set: true }))
     }
 
     /// A clock that stands at `start` until it is moved.
@@ -39,10 +40,27 @@ impl Clock {
     /// The present instant, to the microsecond.
     pub fn now(&self) -> Time {
         let micros = match &*self.0 {
-            Kind::Real { shift } => Utc::now().timestamp_micros() + shift,
+            Kind::Real { shift, .. } => Utc::now().timestamp_micros() + shift.load(Ordering::SeqCst),
             Kind::Virtual(micros) => micros.load(Ordering::SeqCst),
         };
         Time::from_timestamp_micros(micros).unwrap_or(Time::MAX_UTC)
+    }
+
+    /// Takes another clock's time for right: `theirs` was its time between `asked` and `answered` of this one, in microseconds since 1970. Machines that share
+    /// a database go by its clock, so that they mean the same instant by the same number. Gives by how much this clock was moved.
+    pub fn correct(&self, theirs: i64, asked: i64, answered: i64) -> i64 {
+        match &*self.0 {
+            Kind::Real { shift, is_set: false } => {
+                let difference = theirs - (asked + (answered - asked) / 2);
+                // Half of the way there and back is not known: less than that is no difference.
+                if difference.abs() <= (answered - asked) / 2 {
+                    return 0;
+                }
+                shift.fetch_add(difference, Ordering::SeqCst);
+                difference
+            }
+            _ => 0,
+        }
     }
 
     /// Moves a virtual clock forward to `instant`; a real clock and an instant in the past change nothing.
@@ -78,5 +96,15 @@ mod tests {
         clock.advance_to(start + TimeDelta::hours(1));
         clock.advance_to(start);
         assert_eq!(clock.now(), start + TimeDelta::hours(1));
+    }
+    #[test]
+    fn a_clock_goes_by_the_servers_and_one_that_was_set_does_not() {
+        let clock = Clock::real();
+        let now = clock.now().timestamp_micros();
+        assert_eq!(clock.correct(now + 3_000_000, now, now + 2_000), 2_999_000);
+        assert!((clock.now().timestamp_micros() - now - 2_999_000) < 1_000_000);
+        assert_eq!(clock.correct(now + 500, now, now + 2_000), 0, "less than the way there and back says nothing");
+        let set = Clock::starting_at("2027-03-01T10:00:00Z".parse().unwrap());
+        assert_eq!(set.correct(now, 0, 0), 0);
     }
 }

@@ -52,6 +52,7 @@ pub async fn run(global: &Global, arguments: Apply) -> anyhow::Result<Exit> {
         }
     }
     let changes = store.apply(&apply).await?;
+    store.tell().await?;
     show(global, &changes, &apply.commit, &drafts)?;
     store.close().await;
     Ok(Exit::Done)

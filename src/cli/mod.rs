@@ -12,6 +12,7 @@ pub mod import;
 pub mod git;
 pub mod init;
 pub mod completions;
+pub mod nodes;
 pub mod plan;
 pub mod preview;
 pub mod render;
@@ -24,6 +25,7 @@ pub mod table;
 pub mod campaigns;
 pub mod runs;
 pub mod segments;
+pub mod stop_all;
 pub mod test;
 pub mod why;
 
@@ -151,8 +153,14 @@ pub enum Command {
     Plan(plan::Arguments),
     /// List campaigns; show, pause, resume or cancel one
     Campaigns(campaigns::Arguments),
-    /// List runs with their sums, or show one
+    /// List runs with their sums; show, pause, resume or cancel one
     Runs(runs::Arguments),
+    /// Stop every message of every campaign at once
+    StopAll(stop_all::StopAll),
+    /// Let everything go on after stop-all
+    ResumeAll(stop_all::ResumeAll),
+    /// The engines that share this database, and what they do
+    Nodes(nodes::Arguments),
     /// A campaign's message as one customer would get it; nothing is sent
     Preview(preview::Preview),
     /// Make what the files say what engines do
@@ -211,6 +219,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Campaigns(arguments) => campaigns::run(&global, arguments).await,
         Command::Runs(arguments) => runs::run(&global, arguments).await,
+        Command::StopAll(arguments) => stop_all::stop(&global, arguments).await,
+        Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
+        Command::Nodes(arguments) => nodes::run(&global, arguments).await,
         Command::Preview(arguments) => preview::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,
         Command::Run(arguments) => run::run(&global, arguments).await,

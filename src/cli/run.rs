@@ -4,13 +4,13 @@ use super::{Exit, Global, serving};
 use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
 use crate::dispatch::Outlets;
-use crate::engine::{self, Engine, Parts};
-use crate::store::Store;
+use crate::engine::{self, Engine, Parts, Roles};
 use crate::store::runs::Run;
+use crate::store::{Dialect, Store};
 use crate::tracking::Tokens;
 use crate::types::{RunId, RunState};
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,9 +25,28 @@ pub struct Arguments {
     /// Plan the runs that are due, hand nothing over, and end
     #[arg(long)]
     pub plan_only: bool,
+    /// Only these parts of the engine, for several machines on one PostgreSQL: scheduler (makes and plans runs), sender (hands messages over),
+    /// server (answers links, unsubscriptions and events) [default: all]
+    #[arg(long, value_name = "ROLE,…", value_delimiter = ',')]
+    pub only: Vec<Role>,
     /// Where tracked links, unsubscriptions and events are answered [default: POSTHASTE_LISTEN, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+}
+
+/// A part of the engine's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    Scheduler,
+    Sender,
+    Server,
+}
+
+fn roles(only: &[Role]) -> Roles {
+    if only.is_empty() {
+        return Roles::ALL;
+    }
+    Roles { scheduler: only.contains(&Role::Scheduler), sender: only.contains(&Role::Sender), server: only.contains(&Role::Server) }
 }
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -35,8 +54,20 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     let workspace = global.workspace();
     let store = global.store().await?;
     let stop = CancellationToken::new();
-    let parts =
-        Parts { store: store.clone(), clock: global.clock(), open: opener(&workspace)?, arms: Default::default(), stop: stop.clone() };
+    let roles = roles(&arguments.only);
+    if !arguments.only.is_empty() && store.dialect() == Dialect::Sqlite {
+        anyhow::bail!("on SQLite one process does everything: leave out --only, or move to PostgreSQL for several machines");
+    }
+    // One clock: what is learnt of the database's time is so for every part.
+    let clock = global.clock();
+    let parts = Parts {
+        store: store.clone(),
+        clock: clock.clone(),
+        open: opener(&workspace)?,
+        arms: Default::default(),
+        roles,
+        stop: stop.clone(),
+    };
     let engine = Engine::start(parts).await?;
     stop_on_signals(stop.clone());
     let mut failed = Vec::new();
@@ -52,10 +83,18 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         tell(&store, &before).await?;
     } else {
         let (_, applied) = engine::applied_workspace(&store).await?.context("nothing was applied yet: run `posthaste apply` first")?;
-        let serving = serving::start(&store, &applied, &workspace, global.clock(), address(&workspace, arguments.listen)?).await?;
-        eprintln!("The engine runs, and answers on http://{}; stop it with ctrl-c", serving.address);
+        let serving = match roles.server {
+            true => Some(serving::start(&store, &applied, &workspace, clock, address(&workspace, arguments.listen)?).await?),
+            false => None,
+        };
+        match &serving {
+            Some(serving) => eprintln!("The engine runs ({roles}), and answers on http://{}; stop it with ctrl-c", serving.address),
+            None => eprintln!("The engine runs ({roles}); stop it with ctrl-c"),
+        }
         let result = engine.run().await;
-        serving.end().await?;
+        if let Some(serving) = serving {
+            serving.end().await?;
+        }
         result?;
     }
     store.close().await;

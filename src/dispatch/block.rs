@@ -3,7 +3,7 @@
 
 use super::compose::{Compiled, Sending, Unsendable, message_of};
 use super::hand_over::{Flight, fly};
-use super::{AGAIN_LEASE, Inner};
+use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
 use crate::plan::{add_saved, campaign_of, conditions, samples};
 use crate::policy::{Facts, Rules, decide};
@@ -24,21 +24,30 @@ pub(super) struct Claimed {
 
 /// Blocks first; when there are none, messages to try again.
 pub(super) async fn claim(inner: &Inner, now: Time) -> Result<Vec<Claimed>, store::Error> {
-    let stalled: Vec<RunId> = {
+    let mut others_first: Vec<RunId> = {
         let mut stalled = inner.stalled();
         stalled.retain(|_, until| *until > now);
         stalled.keys().copied().collect()
     };
-    let blocks = inner.store.claim_blocks(inner.node, now, 1, &stalled).await?;
+    others_first.extend(inner.working().iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
+    let _alone = inner.claiming.lock().await;
+    let blocks = inner.store.claim_blocks(inner.node, now, 1, &others_first).await?;
     if !blocks.is_empty() {
-        let claimed =
-            |block: Block| Claimed { run: block.run, which: Which::Block(block), claim: Claim { block: block.id, fence: block.fence } };
+        let claimed = |block: Block| {
+            let claim = Claim { block: block.id, fence: block.fence };
+            inner.holding.block(claim);
+            Claimed { run: block.run, which: Which::Block(block), claim }
+        };
         return Ok(blocks.into_iter().map(claimed).collect());
     }
     let lease = now + AGAIN_LEASE;
-    let again = inner.store.claim_again(now, lease, 256).await?;
+    let again = inner.store.claim_again(inner.node, now, lease, 256).await?;
     let claim = Claim { block: 0, fence: micros(lease) };
-    Ok(again.into_iter().map(|(run, ids)| Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim }).collect())
+    let claimed = |(run, ids): (RunId, Vec<i64>)| {
+        inner.holding.messages(&ids);
+        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim }
+    };
+    Ok(again.into_iter().map(claimed).collect())
 }
 
 /// Counts the messages of a claim that are not decided yet; when the last one is, the block is finished, or given back.
@@ -75,6 +84,7 @@ impl Open {
 /// Works through a claim. An error is logged and gives the block back.
 pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
     let now = inner.clock.now();
+    *inner.working().entry(claimed.run).or_default() += 1;
     let open = Arc::new(Open {
         inner: inner.clone(),
         claim: claimed.claim,
@@ -89,6 +99,14 @@ pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
         inner.stalled().insert(claimed.run, later);
         open.stays(later);
     }
+    let mut working = inner.working();
+    if let Some(blocks) = working.get_mut(&claimed.run) {
+        *blocks -= 1;
+        if *blocks == 0 {
+            working.remove(&claimed.run);
+        }
+    }
+    drop(working);
     open.one_done();
 }
 
@@ -109,9 +127,8 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
             leave(inner, open, due.id, state, reason.map(Refusal::code), detail);
             continue;
         }
-        if inner.stop.is_cancelled() {
-            open.stays(Time::UNIX_EPOCH);
-            open.one_done();
+        if !inner.may_go(claimed.run) {
+            stay(inner, open, &due, Time::UNIX_EPOCH, None);
             continue;
         }
         prepare(inner, open, &sending, campaign, due, now).await;
@@ -131,16 +148,30 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         // Nobody can take it now: the block waits, and so does its run.
         let later = now + chrono::TimeDelta::minutes(1);
         inner.stalled().insert(sending.run.id, later);
-        stay(inner, open, &due, later);
+        stay(inner, open, &due, later, Some("no provider can take it now"));
         return;
     };
-    let Ok(rendered) = inner.rendered.clone().acquire_owned().await else { return open.one_done() };
+    let run = sending.run.id;
+    let ready = async {
+        let mut turns = Vec::new();
+        for rate in
+            sending.rate.iter().cloned().chain(lane.rate.map(|rate| inner.rates.get(&format!("provider:{}", lane.provider.name()), rate)))
+        {
+            turns.push(rate.turn(&inner.clock).await);
+        }
+        (turns, lane.composed.clone().acquire_owned().await)
+    };
+    let (turns, composed) = tokio::select! {
+        (turns, Ok(composed)) = ready => (turns, composed),
+        () = inner.halted(run) => return stay(inner, open, &due, Time::UNIX_EPOCH, None),
+    };
     let date = due.first_try_at.map_or(now, from_micros);
     match inner.outlets().composer.compose(sending, &due, date) {
-        Ok(composed) => {
+        Ok(made) => {
             let if_uncertain = message_of(campaign, due.arm, due.channel).if_uncertain;
-            let flight = Flight { due, composed, claim: open.claim, lane, if_uncertain, began: date, draw, open: open.clone() };
-            inner.flying.spawn(fly(inner.clone(), flight, rendered));
+            let flight =
+                Flight { due, composed: made, claim: open.claim, run, lane, turns, if_uncertain, began: date, draw, open: open.clone() };
+            inner.flying.spawn(fly(inner.clone(), flight, composed));
         }
         Err(Unsendable::Refused(refusal, detail)) => leave(inner, open, due.id, MessageState::Refused, Some(refusal.code()), Some(detail)),
         Err(Unsendable::Failed(failure, detail)) => leave(inner, open, due.id, MessageState::Failed, Some(failure.code()), Some(detail)),
@@ -181,17 +212,16 @@ fn leave(inner: &Inner, open: &Open, message: i64, state: MessageState, reason: 
 }
 
 /// The message waits: in its block, or, when it is tried again, by itself.
-pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time) {
+pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time, why: Option<&str>) {
     if open.claim.block > 0 {
         open.stays(later);
     } else {
-        let detail = Some("no provider can take it now".to_string());
         inner.committer.left(Left {
             message: due.id,
             claim: open.claim,
             state: MessageState::Retry,
             reason: None,
-            detail,
+            detail: why.map(str::to_string),
             next_at: Some(later.max(inner.clock.now())),
         });
     }
@@ -227,7 +257,7 @@ impl Inner {
             Ok(campaign) => samples(&self.store, &compiled.definitions, campaign).await?,
             Err(error) => return Err(error),
         };
-        let sending = Arc::new(Sending { run: row, compiled, arms, samples });
+        let sending = Arc::new(Sending { run: row, compiled, arms, samples, rate: None });
         self.runs().insert(run, sending.clone());
         Ok(sending)
     }

@@ -1,6 +1,7 @@
 //! The one task that writes marks and answers: all that wait go into one transaction, and when the commit returns it starts again. It never
 //! waits for a batch to fill, so a lone message is as fast as the disk, and a crowd shares one fsync.
 
+use super::holding::Holding;
 use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Suppress};
@@ -31,9 +32,9 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the task. It ends when the last handle is gone and all is written.
-    pub fn start(store: Store, node: NodeId, clock: Clock) -> Self {
+    pub fn start(store: Store, node: NodeId, clock: Clock, holding: Holding) -> Self {
         let (work, received) = mpsc::unbounded_channel();
-        tokio::spawn(run(store, node, clock, received));
+        tokio::spawn(run(Writer { store, node, clock, holding }, received));
         Committer { work }
     }
 
@@ -96,7 +97,14 @@ impl Waiting {
     }
 }
 
-async fn run(store: Store, node: NodeId, clock: Clock, mut received: mpsc::UnboundedReceiver<Work>) {
+struct Writer {
+    store: Store,
+    node: NodeId,
+    clock: Clock,
+    holding: Holding,
+}
+
+async fn run(writer: Writer, mut received: mpsc::UnboundedReceiver<Work>) {
     let mut waiting = Waiting::default();
     while let Some(work) = received.recv().await {
         waiting.add(work);
@@ -105,38 +113,47 @@ async fn run(store: Store, node: NodeId, clock: Clock, mut received: mpsc::Unbou
         {
             waiting.add(work);
         }
-        commit(&store, node, &clock, &mut waiting).await;
+        writer.commit(&mut waiting).await;
     }
 }
 
-/// Writes what waits. While the database is away marks are refused (nothing leaves), and answers are kept until they can be written.
-async fn commit(store: &Store, node: NodeId, clock: &Clock, waiting: &mut Waiting) {
-    let mut tries = 0;
-    loop {
-        if waiting.batch.is_empty() {
-            break;
-        }
-        match store.commit_batch(node, clock.now(), &waiting.batch).await {
-            Ok(granted) => {
-                for message in granted {
-                    if let Some(done) = waiting.marks.remove(&message) {
-                        let _ = done.send(true);
+impl Writer {
+    /// Writes what waits. While the database is away marks are refused (nothing leaves), and answers are kept until they can be written.
+    async fn commit(&self, waiting: &mut Waiting) {
+        let mut tries = 0;
+        while !waiting.batch.is_empty() {
+            match self.store.commit_batch(self.node, self.clock.now(), &waiting.batch).await {
+                Ok(granted) => {
+                    for message in granted {
+                        if let Some(done) = waiting.marks.remove(&message) {
+                            let _ = done.send(true);
+                        }
                     }
+                    self.holding.settled(&waiting.batch);
+                    break;
                 }
-                break;
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "cannot write to the ledger");
+                    waiting.take_back_marks(self.clock.now());
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(100 * tries.min(50))).await;
+                }
             }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot write to the ledger");
-                // Dropping the senders refuses the marks.
-                waiting.marks.clear();
-                waiting.batch.marks.clear();
-                tries += 1;
-                tokio::time::sleep(Duration::from_millis(100 * tries.min(50))).await;
-            }
+        }
+        let done = std::mem::take(waiting);
+        for flush in done.flushes {
+            let _ = flush.send(());
         }
     }
-    let done = std::mem::take(waiting);
-    for flush in done.flushes {
-        let _ = flush.send(());
+}
+
+impl Waiting {
+    /// Nobody knows whether a commit that failed was made after all. Dropping the senders refuses the marks, so that nothing leaves; and should they
+    /// be in the database, they are taken back before anything else is written.
+    fn take_back_marks(&mut self, now: Time) {
+        self.marks.clear();
+        for mark in std::mem::take(&mut self.batch.marks) {
+            self.batch.answers.push(Answer::not_sent(mark.message, mark.attempt, mark.provider, now));
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Pure for a given message: the same customer, version and date give the same bytes, so a second attempt is the same message.
 
+use super::rate::Rate;
 use crate::campaigns::{Campaign, Content, Definitions, Message, MessageBody, Workspace};
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_for, messages};
 use crate::providers::email::dkim::Signer;
@@ -48,6 +49,8 @@ pub struct Sending {
     pub arms: BTreeMap<i16, String>,
     /// Who is drawn into the samples that the audience's conditions ask for.
     pub samples: Samples,
+    /// The campaign's own pace.
+    pub rate: Option<Arc<Rate>>,
 }
 
 impl Sending {
@@ -69,7 +72,7 @@ impl Sending {
         };
         let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();
         let compiled = Arc::new(Compiled::new(definitions, key, VersionId(0)));
-        Sending { run, compiled, arms, samples: Samples::default() }
+        Sending { run, compiled, arms, samples: Samples::default(), rate: None }
     }
 }
 

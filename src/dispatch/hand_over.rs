@@ -1,14 +1,15 @@
-//! One message in the air: mark, token, socket, answer.
+//! One message in the air: mark, slot, socket, answer.
 
 use super::block::{Open, stay};
 use super::compose::Composed;
 use super::lanes::Lane;
+use super::rate::Turn;
 use super::{Inner, retry};
 use crate::campaigns::IfUncertain;
 use crate::providers::Outcome;
 use crate::store::blocks::Due;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
-use crate::types::{Failure, MessageState, SuppressionReason, Time};
+use crate::types::{Failure, MessageState, RunId, SuppressionReason, Time};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,7 +19,10 @@ pub(super) struct Flight {
     pub due: Due,
     pub composed: Composed,
     pub claim: Claim,
+    pub run: RunId,
     pub lane: Arc<Lane>,
+    /// Under the campaign's and the provider's pace.
+    pub turns: Vec<Turn>,
     pub if_uncertain: IfUncertain,
     /// When it was first composed.
     pub began: Time,
@@ -32,32 +36,36 @@ pub(super) fn draw(message: i64) -> u64 {
     digest.as_ref().iter().take(8).fold(0, |draw, byte| (draw << 8) | u64::from(*byte))
 }
 
-/// Hands one message over. `rendered` counts it among those that wait.
-pub(super) async fn fly(inner: Arc<Inner>, flight: Flight, rendered: OwnedSemaphorePermit) {
+/// Hands one message over. `composed` counts it among those that wait for a place.
+pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSemaphorePermit) {
     let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };
-    drop(rendered);
-    let now = inner.clock.now();
-    if inner.stop.is_cancelled() || !flight.lane.is_open(now) {
-        return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH);
+    drop(composed);
+    if !inner.may_go(flight.run) || !flight.lane.is_open(inner.clock.now()) {
+        return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
     }
     let provider = flight.lane.provider.name().to_string();
-    if !inner.committer.mark(Mark { message: flight.due.id, claim: flight.claim, provider }).await {
-        // Paused, cancelled, expired, or not ours any more: what is still planned stays in its block.
-        flight.open.stays(Time::UNIX_EPOCH);
-        return flight.open.one_done();
+    let attempt = flight.due.attempts + 1;
+    if !inner.committer.mark(Mark { message: flight.due.id, claim: flight.claim, provider: provider.clone(), attempt }).await {
+        // Paused, cancelled, expired, or not ours any more: what still waits is claimed again when it may go.
+        return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
     }
-    if let Some(rate) = &flight.lane.rate {
-        rate.take(&inner.clock).await;
-    }
-    let outcome = if inner.lease.holds(inner.clock.now()) {
-        inner.handed_over.fetch_add(1, Ordering::SeqCst);
-        flight.lane.provider.send(&flight.composed.outgoing).await
-    } else {
-        // Certainly not sent; whoever took over decides, and if nobody did, it is tried again.
-        Outcome::Broken { reply: "this process could not renew its lease".to_string() }
+    let mut turns = std::mem::take(&mut flight.turns);
+    let slots = async {
+        for turn in &mut turns {
+            turn.slot(&inner.clock).await;
+        }
     };
-    drop(in_flight);
-    settle(&inner, &flight, outcome);
+    let slotted = tokio::select! { () = slots => true, () = inner.halted(flight.run) => false };
+    let now = inner.clock.now();
+    if slotted && inner.may_go(flight.run) && inner.lease.holds(now) {
+        inner.handed_over.fetch_add(1, Ordering::SeqCst);
+        let outcome = flight.lane.provider.send(&flight.composed.outgoing).await;
+        drop(in_flight);
+        settle(&inner, &flight, outcome);
+    } else {
+        // Certainly not sent: a brake came, or this process could not renew its lease. Where others have taken over meanwhile, they have decided.
+        inner.committer.answer(Answer::not_sent(flight.due.id, attempt, provider, now));
+    }
     flight.open.one_done();
 }
 
@@ -112,9 +120,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             answer.reply = Some(reply);
         }
         Outcome::Broken { reply } => {
-            if inner.lease.holds(now) {
-                tracing::error!(provider = answer.provider, reply, "the provider cannot send; its queue is kept");
-            }
+            tracing::error!(provider = answer.provider, reply, "the provider cannot send; its queue is kept");
             answer.next_at = Some(flight.lane.stop(now));
             answer.state = MessageState::Retry;
             answer.reply = Some(reply);

@@ -1,6 +1,5 @@
 //! The providers as dispatch sees them: which one takes a message, how many fly at once, how fast, and which one cannot send at all.
 
-use super::rate::Rate;
 use crate::providers::Provider;
 use crate::providers::choice::{Candidate, pick};
 use crate::types::{Channel, Time};
@@ -12,23 +11,38 @@ use tokio::sync::Semaphore;
 /// A provider that could not send at all is asked again after so long.
 const BROKEN_FOR: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
+/// How many messages are composed before a provider has a place for them.
+const COMPOSED_AHEAD: usize = 256;
+
 /// One provider.
 pub struct Lane {
     pub provider: Arc<dyn Provider>,
-    pub rate: Option<Rate>,
+    /// Messages a second, over all machines.
+    pub rate: Option<f64>,
     pub weight: u32,
     pub backup: bool,
     /// `None`: all countries.
     pub countries: Option<BTreeSet<String>>,
     /// Marked and unanswered: at most twice the provider's width.
     pub in_flight: Arc<Semaphore>,
+    /// Composed and not in flight yet.
+    pub composed: Arc<Semaphore>,
     broken_until: AtomicI64,
 }
 
 impl Lane {
     pub fn new(provider: Arc<dyn Provider>) -> Self {
         let in_flight = Arc::new(Semaphore::new(provider.width().max(1) * 2));
-        Lane { provider, rate: None, weight: 1, backup: false, countries: None, in_flight, broken_until: AtomicI64::new(i64::MIN) }
+        Lane {
+            provider,
+            rate: None,
+            weight: 1,
+            backup: false,
+            countries: None,
+            in_flight,
+            composed: Arc::new(Semaphore::new(COMPOSED_AHEAD)),
+            broken_until: AtomicI64::new(i64::MIN),
+        }
     }
 
     /// It said that it cannot send at all; gives until when it is left alone.

@@ -9,6 +9,7 @@ mod block;
 mod committer;
 mod compose;
 mod hand_over;
+mod holding;
 mod lanes;
 mod rate;
 mod recover;
@@ -17,24 +18,26 @@ mod retry;
 pub use committer::Committer;
 pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, message_of, root};
 pub use lanes::{Lane, Lanes};
-pub use rate::Rate;
+pub use rate::{Rate, Rates, Turn as RateTurn};
 
 use crate::clock::Clock;
+use crate::store::control::Brakes;
 use crate::store::definitions::Loaded;
 use crate::store::{self, Store, micros};
 use crate::types::{NodeId, RunId, Time, VersionId};
+use holding::Holding;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How far ahead messages are rendered.
-const RENDERED_AHEAD: usize = 256;
-/// Blocks worked on at the same time.
-const BLOCKS_AT_ONCE: usize = 4;
+/// Blocks of one run worked on at the same time.
+pub(crate) const BLOCKS_OF_A_RUN: usize = 4;
+/// Blocks worked on at the same time: a slow run or provider leaves room for others.
+const BLOCKS_AT_ONCE: usize = 16;
 /// How long a message tried again is ours.
 pub(crate) const AGAIN_LEASE: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
@@ -77,8 +80,14 @@ pub(crate) struct Inner {
     lease: Lease,
     outlets: RwLock<Outlets>,
     committer: Committer,
-    rendered: Arc<Semaphore>,
+    holding: Holding,
+    /// Held while blocks and messages are claimed.
+    claiming: AsyncMutex<()>,
+    rates: Rates,
+    brakes: watch::Sender<Brakes>,
     handed_over: AtomicU64,
+    /// Blocks under way by run.
+    working: Mutex<HashMap<RunId, usize>>,
     /// Runs whose channel has no working provider, and until when they are left alone.
     stalled: Mutex<HashMap<RunId, Time>>,
     runs: Mutex<HashMap<RunId, Arc<Sending>>>,
@@ -108,9 +117,11 @@ pub struct Outlets {
 impl Dispatcher {
     /// Starts the committer; must be called inside a runtime.
     pub fn new(parts: Parts) -> Self {
-        let committer = Committer::start(parts.store.clone(), parts.node, parts.clock.clone());
+        let holding = Holding::default();
+        let committer = Committer::start(parts.store.clone(), parts.node, parts.clock.clone(), holding.clone());
         Dispatcher {
             inner: Arc::new(Inner {
+                rates: Rates::new(parts.store.clone()),
                 store: parts.store,
                 loaded: parts.loaded,
                 clock: parts.clock,
@@ -118,8 +129,11 @@ impl Dispatcher {
                 lease: parts.lease,
                 outlets: RwLock::new(parts.outlets),
                 committer,
-                rendered: Arc::new(Semaphore::new(RENDERED_AHEAD)),
+                holding,
+                claiming: AsyncMutex::default(),
+                brakes: watch::Sender::new(Brakes::default()),
                 handed_over: AtomicU64::new(0),
+                working: Mutex::default(),
                 stalled: Mutex::default(),
                 runs: Mutex::default(),
                 versions: Mutex::default(),
@@ -135,9 +149,21 @@ impl Dispatcher {
         self.inner.stalled().clear();
     }
 
-    /// Settles what dead processes left: their blocks are free again, their unanswered messages uncertain or due again.
+    /// Settles what dead processes left: their blocks are free again, their unanswered messages uncertain or due again. Gives how many
+    /// of both there were.
     pub async fn recover(&self) -> Result<usize, store::Error> {
         recover::recover(&self.inner).await
+    }
+
+    /// Asks the database what must not be handed over now; what is marked and waits for its turn stops at once.
+    pub async fn look_at_brakes(&self) -> Result<(), store::Error> {
+        let found = self.inner.store.brakes().await?;
+        self.inner.brakes.send_if_modified(|brakes| {
+            let is_new = *brakes != found;
+            *brakes = found;
+            is_new
+        });
+        Ok(())
     }
 
     /// Hands over everything that is due and waits for the answers. On a virtual clock it takes one block after another.
@@ -146,9 +172,14 @@ impl Dispatcher {
         let before = inner.handed_over.load(Ordering::SeqCst);
         let blocks = TaskTracker::new();
         let at_once = if inner.clock.is_virtual() { 1 } else { BLOCKS_AT_ONCE };
+        self.look_at_brakes().await?;
         while !inner.stop.is_cancelled() {
             let now = inner.clock.now();
-            if blocks.len() >= at_once || !inner.lease.holds(now) {
+            if !inner.lease.holds(now) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            if blocks.len() >= at_once {
                 wait_for_one(&blocks, at_once).await;
                 continue;
             }
@@ -166,7 +197,7 @@ impl Dispatcher {
                     inner.flying.reopen();
                     inner.committer.flush().await;
                 } else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    wait_for_one_or(&blocks, Duration::from_millis(50)).await;
                 }
                 continue;
             }
@@ -181,6 +212,7 @@ impl Dispatcher {
         inner.flying.reopen();
         inner.committer.flush().await;
         let now = inner.clock.now();
+        inner.store.finish_cancelling(now).await?;
         inner.store.finish_runs(now).await?;
         let next = inner.store.next_due().await?.map(store::from_micros);
         let stalled_until = inner.stalled().values().copied().min();
@@ -192,8 +224,11 @@ impl Dispatcher {
         Ok(Turn { handed_over: inner.handed_over.load(Ordering::SeqCst) - before, next })
     }
 
-    /// Waits until everything decided so far is written.
-    pub async fn flush(&self) {
+    /// Waits until what flies has landed, and everything decided so far is written.
+    pub async fn land(&self) {
+        self.inner.flying.close();
+        self.inner.flying.wait().await;
+        self.inner.flying.reopen();
         self.inner.committer.flush().await;
     }
 }
@@ -201,6 +236,20 @@ impl Dispatcher {
 impl Inner {
     fn outlets(&self) -> Outlets {
         self.outlets.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+    /// Ends when nothing of this run may leave any more.
+    async fn halted(&self, run: RunId) {
+        let mut brakes = self.brakes.subscribe();
+        tokio::select! {
+            _ = brakes.wait_for(|brakes| brakes.hold(run)) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+    fn may_go(&self, run: RunId) -> bool {
+        !self.stop.is_cancelled() && !self.brakes.borrow().hold(run)
+    }
+    fn working(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, usize>> {
+        self.working.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     fn stalled(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Time>> {
         self.stalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -210,6 +259,15 @@ impl Inner {
     }
     fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<VersionId, Arc<Compiled>>> {
         self.versions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Until a block is done, or the time is over.
+async fn wait_for_one_or(blocks: &TaskTracker, most: Duration) {
+    let before = blocks.len();
+    let deadline = tokio::time::Instant::now() + most;
+    while blocks.len() == before && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

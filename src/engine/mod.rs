@@ -7,6 +7,7 @@ pub mod expectations;
 pub mod trials;
 mod applying;
 mod outlets;
+mod process;
 
 pub use applying::applying;
 pub use outlets::{Opened, open};
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::dispatch::{self, Dispatcher, Lease, Outlets};
 use crate::plan::{self, Planner};
 use crate::store::definitions::Loaded;
-use crate::store::nodes::EngineLock;
+use crate::store::nodes::{EngineLock, Pulse};
 use crate::store::{self, Store};
 use crate::types::{NodeId, Time, VersionId};
 use chrono::TimeDelta;
@@ -27,12 +28,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How long a process counts as alive after it last said so.
-const LEASE: TimeDelta = TimeDelta::seconds(10);
-/// How often other processes' changes are looked for.
-const LOOK: Duration = Duration::from_millis(100);
-const LOOK_POSTGRES: Duration = Duration::from_millis(500);
-/// Longest sleep without looking at all.
+pub const LEASE: TimeDelta = TimeDelta::seconds(10);
+/// How long a renewal of the lease is waited for.
+const RENEWAL: Duration = Duration::from_secs(3);
+/// How often the brakes are looked at when nobody tells of a change.
+const LOOK: Duration = Duration::from_millis(500);
+/// While something is due that others hold.
+const A_MOMENT: Duration = Duration::from_millis(100);
+/// How often, in beats of a second, the dead are looked for, and the server's clock.
+const RECOVER_EACH: u32 = 5;
+const CLOCK_EACH: u32 = 60;
+/// Longest sleep without looking at all; shorter where news can be lost on the way.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP_POSTGRES: Duration = Duration::from_secs(5);
 
 /// Makes what sends from the workspace's file; called at the start and whenever another one is applied.
 pub type Open = Arc<dyn Fn(&Workspace) -> Outlets + Send + Sync>;
@@ -68,7 +76,33 @@ pub struct Parts {
     pub open: Open,
     /// Campaign → external id → arm, for campaigns' tests.
     pub arms: BTreeMap<String, BTreeMap<String, String>>,
+    pub roles: Roles,
     pub stop: CancellationToken,
+}
+
+/// What this process does of the engine's work; who serves the public addresses is up to the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Makes runs and plans them.
+    pub scheduler: bool,
+    /// Hands messages over.
+    pub sender: bool,
+    /// Answers the public addresses.
+    pub server: bool,
+}
+
+impl Roles {
+    pub const ALL: Roles = Roles { scheduler: true, sender: true, server: true };
+}
+
+impl std::fmt::Display for Roles {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words: Vec<&str> = [("scheduler", self.scheduler), ("sender", self.sender), ("server", self.server)]
+            .into_iter()
+            .filter_map(|(word, is_on)| is_on.then_some(word))
+            .collect();
+        formatter.pad(&words.join(", "))
+    }
 }
 
 /// One process's engine.
@@ -81,6 +115,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     node: NodeId,
     lease: Lease,
+    roles: Roles,
     stop: CancellationToken,
     workspace: Mutex<Option<VersionId>>,
     failed: Mutex<Vec<String>>,
@@ -92,11 +127,16 @@ impl Engine {
     /// Takes its place among the processes, and settles what a dead predecessor left. On SQLite a second engine is refused.
     pub async fn start(parts: Parts) -> Result<Engine, Error> {
         let lock = parts.store.lock_engine().await?;
+        set_clock(&parts.store, &parts.clock).await?;
         let now = parts.clock.now();
-        let host = host();
-        let boot = format!("{host}-{}-{}", std::process::id(), now.timestamp_micros());
-        forget_the_dead(&parts.store, &host).await?;
-        let node = parts.store.register_node(&boot, &host, "all", now, now + LEASE).await?;
+        let here = process::Here::now(now);
+        for (node, boot) in parts.store.nodes_named(&here.host).await? {
+            // Processes of this machine that are gone need not be waited for until their lease ends.
+            if here.is_gone(&boot) {
+                parts.store.remove_node(node).await?;
+            }
+        }
+        let node = parts.store.register_node(&here.boot, &here.host, &parts.roles.to_string(), now, now + LEASE).await?;
         let loaded = Loaded::new(parts.store.clone());
         let lease = Lease::forever();
         if !parts.clock.is_virtual() {
@@ -121,13 +161,16 @@ impl Engine {
             dispatcher,
             node,
             lease,
+            roles: parts.roles,
             stop: parts.stop,
             workspace: Mutex::new(Some(version)),
             failed: Mutex::default(),
             changed: Arc::new(Notify::new()),
             _lock: lock,
         };
-        engine.dispatcher.recover().await?;
+        if engine.roles.sender {
+            engine.dispatcher.recover().await?;
+        }
         Ok(engine)
     }
 
@@ -145,9 +188,9 @@ impl Engine {
     pub async fn turn(&self) -> Result<Option<Time>, Error> {
         loop {
             self.refresh().await?;
-            let planned = self.planner.turn(self.clock.now()).await?;
+            let planned = if self.roles.scheduler { self.planner.turn(self.clock.now()).await? } else { plan::Turn::default() };
             *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = planned.failed.clone();
-            let sent = self.dispatcher.turn().await?;
+            let sent = if self.roles.sender { self.dispatcher.turn().await? } else { dispatch::Turn::default() };
             let next = [planned.next, sent.next].into_iter().flatten().min();
             let is_idle = planned.planned.is_empty() && sent.handed_over == 0;
             if self.stop.is_cancelled() || is_idle && next.is_none_or(|next| next > self.clock.now()) {
@@ -155,7 +198,7 @@ impl Engine {
             }
             if is_idle && !self.clock.is_virtual() {
                 // Something is due that others hold, or just fell due.
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(A_MOMENT).await;
             }
         }
     }
@@ -185,7 +228,7 @@ impl Engine {
             self.turn().await?;
             Ok::<_, Error>(())
         };
-        let result = tokio::select! { result = turns => result, result = beat => result };
+        let result = tokio::select! { result = turns => result, result = beat => result, result = self.watch() => result };
         self.end().await?;
         result
     }
@@ -193,7 +236,7 @@ impl Engine {
     /// Runs until told to stop.
     pub async fn run(&self) -> Result<(), Error> {
         let planning = async {
-            while !self.stop.is_cancelled() {
+            while self.roles.scheduler && !self.stop.is_cancelled() {
                 let turn = async {
                     self.refresh().await?;
                     Ok::<_, Error>(self.planner.turn(self.clock.now()).await?)
@@ -207,14 +250,23 @@ impl Engine {
             Ok::<_, Error>(())
         };
         let sending = async {
-            while !self.stop.is_cancelled() {
-                let turn = self.dispatcher.turn().await.map_err(Error::from);
+            while self.roles.sender && !self.stop.is_cancelled() {
+                let turn = async {
+                    self.refresh().await?;
+                    Ok::<_, Error>(self.dispatcher.turn().await?)
+                };
+                let turn = turn.await;
                 let Some(turn) = self.unless_temporary(turn).await? else { continue };
                 self.sleep_until(turn.next).await;
             }
             Ok::<_, Error>(())
         };
-        let working = async { tokio::try_join!(planning, sending).map(|_| ()) };
+        let stopped = async {
+            self.stop.cancelled().await;
+            Ok::<_, Error>(())
+        };
+        // Who has no role but to serve lives until it is told to stop.
+        let working = async { tokio::try_join!(planning, sending, stopped).map(|_| ()) };
         let result = tokio::select! { result = working => result, result = self.beat() => result, result = self.watch() => result };
         self.stop.cancel();
         self.end().await?;
@@ -236,13 +288,14 @@ impl Engine {
 
     /// Leaves the list of processes; everything decided is written before.
     pub async fn end(&self) -> Result<(), Error> {
-        self.dispatcher.flush().await;
-        self.store.release_blocks_of(self.node).await?;
+        self.dispatcher.land().await;
+        self.store.release_blocks_of(self.node, self.clock.now()).await?;
         Ok(self.store.remove_node(self.node).await?)
     }
 
     async fn sleep_until(&self, next: Option<Time>) {
-        let wait = next.map_or(LONGEST_SLEEP, |next| self.clock.until(next)).min(LONGEST_SLEEP).max(Duration::from_millis(1));
+        let longest = self.store.pick(LONGEST_SLEEP, LONGEST_SLEEP_POSTGRES);
+        let wait = next.map_or(longest, |next| self.clock.until(next)).min(longest).max(Duration::from_millis(1));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.changed.notified() => {}
@@ -253,33 +306,55 @@ impl Engine {
     /// Says each second that this process is alive, and takes over from those that are not. Never ends well: only with an error.
     async fn beat(&self) -> Result<(), Error> {
         let mut beats = 0_u32;
+        let mut pulse = Pulse::new(self.store.clone());
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let now = self.clock.now();
-            match self.store.renew_node(self.node, now + LEASE).await {
-                Ok(true) => self.lease.extend(now + LEASE / 2),
-                Ok(false) => return Err(Error::GivenUp),
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew this process's lease"),
+            match tokio::time::timeout(RENEWAL, pulse.renew(self.node, now + LEASE)).await {
+                Ok(Ok(true)) => self.lease.extend(now + LEASE / 2),
+                Ok(Ok(false)) => return Err(Error::GivenUp),
+                Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew this process's lease"),
+                Err(_) => tracing::error!("the database does not answer: this process's lease is not renewed"),
             }
             beats = beats.wrapping_add(1);
-            if matches!(self.store, Store::Postgres(_)) && beats.is_multiple_of(5) {
+            if self.roles.sender && beats.is_multiple_of(RECOVER_EACH) && self.lease.holds(self.clock.now()) {
                 let recovered = self.dispatcher.recover().await.map_err(Error::from);
-                self.unless_temporary(recovered).await?;
+                if self.unless_temporary(recovered).await?.is_some_and(|taken| taken > 0) {
+                    self.changed.notify_waiters();
+                }
+            }
+            if beats.is_multiple_of(CLOCK_EACH) {
+                let set = set_clock(&self.store, &self.clock).await.map_err(Error::from);
+                self.unless_temporary(set).await?;
             }
         }
     }
 
-    /// Wakes the stages when another process has changed something.
+    /// Wakes the stages when another process has changed something, and looks at the brakes. Never ends well: only with an error.
     async fn watch(&self) -> Result<(), Error> {
-        let is_sqlite = matches!(self.store, Store::Sqlite(_));
-        let mut last = self.store.data_version().await?;
+        let mut looked = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(if is_sqlite { LOOK } else { LOOK_POSTGRES }).await;
-            let version = self.store.data_version().await.map_err(Error::from);
-            let Some(version) = self.unless_temporary(version).await? else { continue };
-            if version != last || !is_sqlite {
-                last = version;
-                self.changed.notify_waiters();
+            let news = self.store.news().await.map_err(Error::from);
+            let Some(mut news) = self.unless_temporary(news).await? else { continue };
+            loop {
+                let changed = match news.wait(LOOK).await {
+                    Ok(changed) => changed,
+                    Err(error) if error.is_temporary() => break,
+                    Err(error) => return Err(error.into()),
+                };
+                if !changed && looked.elapsed() < LOOK {
+                    continue;
+                }
+                looked = tokio::time::Instant::now();
+                if self.roles.sender {
+                    let brakes = self.dispatcher.look_at_brakes().await.map_err(Error::from);
+                    if self.unless_temporary(brakes).await?.is_none() {
+                        break;
+                    }
+                }
+                if changed {
+                    self.changed.notify_waiters();
+                }
             }
         }
     }
@@ -305,21 +380,13 @@ pub async fn applied_workspace(store: &Store) -> Result<Option<(VersionId, Works
     Ok(Some((version.id, definitions.workspace)))
 }
 
-fn host() -> String {
-    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let host = host.trim();
-    if host.is_empty() { "here".to_string() } else { host.to_string() }
-}
-
-/// Processes of this machine that are gone need not be waited for until their lease ends.
-async fn forget_the_dead(store: &Store, host: &str) -> Result<(), store::Error> {
-    for (node, boot) in store.nodes_named(host).await? {
-        let process = boot.strip_prefix(host).and_then(|rest| rest.trim_start_matches('-').split('-').next()?.parse::<u32>().ok());
-        // Where processes cannot be seen this way, the lease decides.
-        let is_gone = std::path::Path::new("/proc/self").exists()
-            && process.is_some_and(|process| process != std::process::id() && !std::path::Path::new(&format!("/proc/{process}")).exists());
-        if is_gone {
-            store.remove_node(node).await?;
+/// Machines that share a database go by its clock.
+async fn set_clock(store: &Store, clock: &Clock) -> Result<(), store::Error> {
+    let asked = clock.now().timestamp_micros();
+    if let Some(theirs) = store.server_clock().await? {
+        let moved = clock.correct(theirs, asked, clock.now().timestamp_micros());
+        if moved.abs() > 1_000_000 {
+            tracing::warn!(seconds = moved as f64 / 1e6, "this machine's clock differs from the database's, which is taken for right");
         }
     }
     Ok(())

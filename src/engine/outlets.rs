@@ -1,7 +1,7 @@
 //! What sends, made from the workspace's file: providers with their rates, sender keys.
 
 use crate::campaigns::Workspace;
-use crate::dispatch::{Identity, Lane, Lanes, Outlets, Rate};
+use crate::dispatch::{Identity, Lane, Lanes, Outlets};
 use crate::providers;
 use crate::providers::email::dkim::Signer;
 use crate::tracking::Tokens;
@@ -22,7 +22,7 @@ pub fn open(workspace: &Workspace, tokens: Tokens, secret: &str, resolve: &dyn F
         match providers::open(name, settings, resolve) {
             Ok(provider) => {
                 let mut lane = Lane::new(provider);
-                lane.rate = settings.rate.map(|rate| Rate::new(rate.per_second()));
+                lane.rate = settings.rate.map(|rate| rate.per_second());
                 lane.weight = settings.weight;
                 lane.backup = settings.backup;
                 lane.countries = settings.countries.clone();

@@ -5,7 +5,7 @@
 //! as real ones; what came of them is compared by [`super::expectations`].
 
 use super::expectations::{Names, Seen, SeenMessage, SeenRefusal, differences};
-use super::{Engine, Parts, applying};
+use super::{Engine, Parts, Roles, applying};
 use crate::campaigns::{Definitions, Test};
 use crate::clock::Clock;
 use crate::customers::import::{self, EventOptions, Input, Report};
@@ -64,6 +64,7 @@ pub async fn campaign(files: &Files, definitions: Definitions, key: &str, test: 
         clock: trial.clock.clone(),
         open,
         arms: BTreeMap::from([(key.to_string(), test.arms.clone())]),
+        roles: Roles::ALL,
         stop: CancellationToken::new(),
     };
     let engine = Engine::start(parts).await?;

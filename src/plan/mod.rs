@@ -70,6 +70,9 @@ impl Planner {
             return Ok(Turn { next: Some(now + chrono::TimeDelta::seconds(1)), ..Turn::default() });
         };
         let mut turn = Turn::default();
+        if self.store.stopped().await?.is_some() {
+            return Ok(turn);
+        }
         for row in self.store.campaigns().await? {
             let (Some(version), None) = (row.version, row.paused_at) else { continue };
             let next = async {
@@ -111,6 +114,7 @@ impl Planner {
         self.store.finish_planning(run.id, &arms, now).await?;
         // What happened between the due time and now has come in before there was anybody to convert.
         self.store.convert_earlier(run.id, &Measures::of(run.version, campaign, &definitions.workspace)).await?;
+        self.store.tell().await?;
         tracing::info!(campaign = run.key, run = run.number, "planned");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Claiming blocks of messages, and all that is needed to hand one over, in one query a block.
 
 use super::audience::{Bind, Sql};
+use super::control::may_send;
 use super::planning::{bound, consent};
 use super::{Doing, Error, Store, micros};
 use crate::policy::Consent;
@@ -161,9 +162,10 @@ impl Store {
         let claim = format!(
             "UPDATE blocks SET node_id = $1, fence = fence + 1 WHERE id IN (
                  SELECT b.id FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
-                 WHERE b.node_id IS NULL AND b.due_at <= $2 AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL {not_stalled}
+                 WHERE b.node_id IS NULL AND b.due_at <= $2 AND {may_send} {not_stalled}
                  ORDER BY b.due_at, b.id LIMIT $3 {lock})
-             RETURNING id, run_id, last_id, fence"
+             RETURNING id, run_id, last_id, fence",
+            may_send = may_send()
         );
         let mut blocks = in_transaction!(self, "claim blocks", transaction => {
             let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(claim)).bind(node.0).bind(micros(now)).bind(limit)
@@ -182,21 +184,20 @@ impl Store {
     }
 
     /// Leases messages that are to be tried again and whose time has come, until `lease`; by run.
-    pub async fn claim_again(&self, now: Time, lease: Time, limit: i64) -> Result<BTreeMap<RunId, Vec<i64>>, Error> {
+    pub async fn claim_again(&self, node: NodeId, now: Time, lease: Time, limit: i64) -> Result<BTreeMap<RunId, Vec<i64>>, Error> {
         let lock = self.pick("", "FOR UPDATE OF m SKIP LOCKED");
         let sql = format!(
-            "UPDATE messages SET next_at = $2 WHERE id IN (
+            "UPDATE messages SET next_at = $2, node_id = $4 WHERE id IN (
                  SELECT m.id FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
-                 WHERE m.next_at IS NOT NULL AND m.next_at <= $1 AND m.state IN ({retry}, {deferred}) AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL
+                 WHERE m.next_at IS NOT NULL AND m.next_at <= $1 AND m.state IN ({retry}, {deferred}) AND {may_send}
                  ORDER BY m.next_at, m.id LIMIT $3 {lock})
              RETURNING id, run_id",
             retry = MessageState::Retry.code(),
             deferred = MessageState::Deferred.code(),
-            ready = RunState::Ready.code(),
-            running = RunState::Running.code(),
+            may_send = may_send()
         );
         let rows: Vec<(i64, i64)> =
-            on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).bind(micros(lease)).bind(limit).fetch_all(pool).await)
+            on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).bind(micros(lease)).bind(limit).bind(node.0).fetch_all(pool).await)
                 .doing("take up messages to try again")?;
         let mut runs: BTreeMap<RunId, Vec<i64>> = BTreeMap::new();
         for (id, run) in rows {
@@ -211,12 +212,11 @@ impl Store {
         let sql = format!(
             "SELECT MIN(at) FROM (
                  SELECT MIN(b.due_at) AS at FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
-                 WHERE b.node_id IS NULL AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL
+                 WHERE b.node_id IS NULL AND {may_send}
                  UNION ALL
                  SELECT MIN(m.next_at) FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
-                 WHERE m.next_at IS NOT NULL AND m.state IN (3, 4) AND r.state IN ({ready}, {running}) AND c.paused_at IS NULL) AS due",
-            ready = RunState::Ready.code(),
-            running = RunState::Running.code(),
+                 WHERE m.next_at IS NOT NULL AND m.state IN (3, 4) AND {may_send}) AS due",
+            may_send = may_send()
         );
         let (at,): (Option<i64>,) =
             on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await).doing("look for what is due next")?;

@@ -3,6 +3,7 @@
 //! Every write names what it expects: a mark the fence of its block (or the lease of a message tried again) and a run that may send, a result the
 //! attempt it answers. So a process that was given up cannot change what others have taken over.
 
+use super::control::may_send;
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
@@ -21,6 +22,8 @@ pub struct Mark {
     pub message: i64,
     pub claim: Claim,
     pub provider: String,
+    /// The number of the try that begins.
+    pub attempt: i16,
 }
 
 /// A message that will not be handed over, or not now, decided before its mark.
@@ -53,6 +56,26 @@ pub struct Answer {
     pub snapshot: Option<Vec<u8>>,
     /// The try does not count (the provider could not send at all).
     pub uncounted: bool,
+}
+
+impl Answer {
+    /// The try was marked and certainly not begun: it does not count, and the message is due again at `next_at`.
+    pub fn not_sent(message: i64, attempt: i16, provider: String, next_at: Time) -> Self {
+        Answer {
+            message,
+            attempt,
+            provider,
+            at: next_at,
+            began: next_at,
+            state: MessageState::Retry,
+            reason: None,
+            reply: None,
+            provider_id: None,
+            next_at: Some(next_at),
+            snapshot: None,
+            uncounted: true,
+        }
+    }
 }
 
 /// An address that must not be sent to any more.
@@ -94,6 +117,12 @@ impl Batch {
 /// Rows of JSON arrays as a table `e(value)`.
 const EACH: (&str, &str) = ("json_each($1) AS e", "jsonb_array_elements($1::jsonb) AS e(value)");
 
+/// Runs that are done become running again when one of these messages (a JSON list) waits to be tried again.
+pub(super) const WAKE: (&str, &str) = (
+    "UPDATE runs SET state = $2, finished_at = NULL WHERE state = $3 AND id IN (SELECT m.run_id FROM messages m WHERE m.next_at IS NOT NULL AND m.id IN (SELECT value FROM json_each($1)))",
+    "UPDATE runs SET state = $2, finished_at = NULL WHERE state = $3 AND id IN (SELECT m.run_id FROM messages m WHERE m.next_at IS NOT NULL AND m.id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS e(value)))",
+);
+
 fn json<T: serde::Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).unwrap_or_else(|_| "[]".into())
 }
@@ -113,7 +142,7 @@ impl Store {
         );
         let held = format!(
             "((r.block > 0 AND messages.state = {planned} AND EXISTS (SELECT 1 FROM blocks b WHERE b.id = r.block AND b.fence = r.fence AND b.node_id = $3))
-              OR (r.block = 0 AND messages.state IN ({retry}, {deferred}) AND messages.next_at = r.fence))"
+              OR (r.block = 0 AND messages.state IN ({retry}, {deferred}) AND messages.next_at = r.fence AND messages.node_id = $3))"
         );
         in_transaction!(self, "write to the ledger", transaction => {
             let mut granted = Vec::new();
@@ -124,10 +153,9 @@ impl Store {
                                        e.value ->> 3 AS provider FROM {each})
                      UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = r.provider, changed_at = $2 FROM r
                      WHERE messages.id = r.id AND {held} AND (messages.expires_at IS NULL OR messages.expires_at > $2)
-                       AND EXISTS (SELECT 1 FROM runs u JOIN campaigns c ON c.id = u.campaign_id
-                                   WHERE u.id = messages.run_id AND u.state IN ({ready}, {running}) AND c.paused_at IS NULL)
+                       AND EXISTS (SELECT 1 FROM runs r JOIN campaigns c ON c.id = r.campaign_id WHERE r.id = messages.run_id AND {may_send})
                      RETURNING messages.id",
-                    ready = RunState::Ready.code(), running = RunState::Running.code());
+                    may_send = may_send());
                 let ids: Vec<(i64,)> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .fetch_all(&mut *transaction).await.doing("mark hand-overs")?;
                 granted.extend(ids.into_iter().map(|(id,)| id));
@@ -140,7 +168,7 @@ impl Store {
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
                                        CAST(e.value ->> 3 AS SMALLINT) AS state, CAST(e.value ->> 4 AS SMALLINT) AS reason, e.value ->> 5 AS detail,
                                        CAST(e.value ->> 6 AS BIGINT) AS next_at FROM {each})
-                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, changed_at = $2 FROM r
+                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, node_id = NULL, changed_at = $2 FROM r
                      WHERE messages.id = r.id AND {held}");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write what is not handed over")?;
@@ -154,7 +182,7 @@ impl Store {
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS SMALLINT) AS attempt, CAST(e.value ->> 2 AS BIGINT) AS at,
                                        e.value ->> 3 AS provider_id, {snapshot} AS snapshot FROM {each})
                      UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id, snapshot = r.snapshot,
-                                         reason = NULL, detail = NULL, next_at = NULL FROM r
+                                         reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
             }
@@ -165,10 +193,17 @@ impl Store {
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS SMALLINT) AS attempt, CAST(e.value ->> 2 AS BIGINT) AS at,
                                        CAST(e.value ->> 3 AS SMALLINT) AS state, CAST(e.value ->> 4 AS SMALLINT) AS reason, e.value ->> 5 AS detail,
                                        CAST(e.value ->> 6 AS BIGINT) AS next_at, CAST(e.value ->> 7 AS SMALLINT) AS uncounted FROM {each})
-                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, changed_at = r.at,
+                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, node_id = NULL, changed_at = r.at,
                                          attempts = messages.attempts - r.uncounted FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write answers")?;
+                // A late answer that says "again" wakes a run that was thought done.
+                let waiting: Vec<i64> = others.iter().filter(|row| row.state == MessageState::Retry).map(|row| row.message).collect();
+                if !waiting.is_empty() {
+                    let sql = self.pick(WAKE.0, WAKE.1);
+                    sqlx::query(sql).bind(json(&waiting)).bind(RunState::Running.code()).bind(RunState::Done.code())
+                        .execute(&mut *transaction).await.doing("go on with a run")?;
+                }
             }
             let tries: Vec<_> = batch.answers.iter().filter(|row| (row.state != MessageState::Accepted || row.attempt > 1) && !row.uncounted)
                 .map(|row| (row.message, row.attempt, micros(row.began), &row.provider, outcome(row), row.reply.as_deref().map(short))).collect();

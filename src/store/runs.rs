@@ -1,7 +1,7 @@
 //! Occurrences of campaigns and their arms.
 
 use super::{Doing, Error, Store, from_micros, micros};
-use crate::types::{CampaignId, MessageState, RunId, RunState, Time, VersionId};
+use crate::types::{CampaignId, RunId, RunState, Time, VersionId};
 use crate::{in_transaction, on_pool, on_writer};
 
 /// One occurrence of a campaign.
@@ -68,14 +68,17 @@ impl Store {
     pub async fn lock_planning(&self) -> Result<Option<PlanningLock>, Error> {
         let Store::Postgres(pool) = self else { return Ok(Some(PlanningLock(None))) };
         let mut connection = pool.acquire().await.doing("take the right to plan")?;
-        // The lock lives as long as the session: the connection is closed, not given back.
-        connection.close_on_drop();
         let (taken,): (bool,) = sqlx::query_as("SELECT pg_try_advisory_lock($1)")
             .bind(PLANNING)
             .fetch_one(&mut *connection)
             .await
             .doing("take the right to plan")?;
-        Ok(taken.then_some(PlanningLock(Some(connection))))
+        if !taken {
+            return Ok(None);
+        }
+        // The lock lives as long as the session: the connection is closed, not given back.
+        connection.close_on_drop();
+        Ok(Some(PlanningLock(Some(connection))))
     }
 
     /// Makes a run in state planning for each occurrence that has none yet, and notes that occurrences up to `until` were looked at.
@@ -178,56 +181,5 @@ impl Store {
         let rows: Vec<(i64,)> = on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).fetch_all(pool).await)
             .doing("finish runs")?;
         Ok(rows.into_iter().map(|(id,)| RunId(id)).collect())
-    }
-
-    /// Stops new hand-overs of a campaign, or lets them go on; `false` when there is no such campaign.
-    pub async fn pause_campaign(&self, key: &str, at: Option<Time>) -> Result<bool, Error> {
-        let sql = "UPDATE campaigns SET paused_at = $2 WHERE key = $1";
-        let done =
-            on_writer!(self, pool => sqlx::query(sql).bind(key).bind(at.map(micros)).execute(pool).await.map(|done| done.rows_affected()))
-                .doing("pause a campaign")?;
-        Ok(done > 0)
-    }
-
-    /// Cancels what has not been handed over of a campaign's unfinished runs; gives how many messages that were. What flies, finishes.
-    pub async fn cancel_campaign(&self, key: &str, now: Time) -> Result<u64, Error> {
-        let mut cancelled = 0;
-        for run in self.runs_of(Some(key)).await? {
-            if !matches!(run.state, RunState::Done | RunState::Cancelled) {
-                cancelled += self.cancel_run(run.id, now).await?;
-            }
-        }
-        Ok(cancelled)
-    }
-
-    pub async fn cancel_run(&self, run: RunId, now: Time) -> Result<u64, Error> {
-        let sql = "UPDATE runs SET state = $2, finished_at = $3 WHERE id = $1";
-        on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(RunState::Cancelled.code()).bind(micros(now)).execute(pool).await.map(|_| ()))
-            .doing("cancel a run")?;
-        let mut cancelled = 0;
-        loop {
-            let blocks =
-                on_pool!(self, pool => sqlx::query_as("SELECT id, first_id, last_id FROM blocks WHERE run_id = $1 ORDER BY id LIMIT 8")
-                .bind(run.0).fetch_all(pool).await)
-                .doing("cancel a run")?;
-            let blocks: Vec<(i64, i64, i64)> = blocks;
-            if blocks.is_empty() {
-                break;
-            }
-            in_transaction!(self, "cancel a run", transaction => {
-                for (id, first, last) in &blocks {
-                    cancelled += sqlx::query("UPDATE messages SET state = $3, changed_at = $4 WHERE id BETWEEN $1 AND $2 AND state = $5")
-                        .bind(first).bind(last).bind(MessageState::Cancelled.code()).bind(micros(now)).bind(MessageState::Planned.code())
-                        .execute(&mut *transaction).await.doing("cancel messages")?.rows_affected();
-                    sqlx::query("DELETE FROM blocks WHERE id = $1").bind(id).execute(&mut *transaction).await.doing("cancel messages")?;
-                }
-            });
-        }
-        let sql =
-            "UPDATE messages SET state = $2, changed_at = $3, next_at = NULL WHERE next_at IS NOT NULL AND run_id = $1 AND state IN (3, 4)";
-        cancelled += on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(MessageState::Cancelled.code()).bind(micros(now))
-            .execute(pool).await.map(|done| done.rows_affected()))
-        .doing("cancel messages")?;
-        Ok(cancelled)
     }
 }

@@ -4,8 +4,8 @@
 
 use crate::databases;
 use crate::processes::{command, posthaste};
+use crate::shop::{Shop, write_customers};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ async fn an_import_that_is_killed_twenty_times_ends_with_everybody_once() {
     for database in databases::databases().await {
         let folder = tempfile::tempdir().unwrap();
         let workspace = folder.path();
-        write_workspace(workspace, 25);
+        Shop::letters(25, 8).write(workspace);
         write_customers(workspace, 60_000);
         let mut killed = 0;
         for kill in 0..KILLS {
@@ -51,7 +51,7 @@ async fn a_run_that_is_killed_twenty_times_loses_nobody_and_doubles_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = folder.path();
         let sink = Sink::start(sink_program);
-        write_workspace(workspace, sink.port);
+        Shop::letters(sink.port, 8).write(workspace);
         write_customers(workspace, CUSTOMERS);
         posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
         posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
@@ -182,59 +182,4 @@ fn wait_until(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn write_customers(workspace: &Path, count: usize) {
-    let mut text = String::from("external_id,email,first_name,consent.offers\n");
-    for number in 0..count {
-        let _ = writeln!(text, "K{number},person.{number}@kill.example,Person {number},email");
-    }
-    std::fs::write(workspace.join("customers.csv"), text).unwrap();
-}
-
-fn write_workspace(workspace: &Path, port: u16) {
-    let put = |path: &str, text: &str| {
-        let path = workspace.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    put(".env", "POSTHASTE_PEPPER=pepper-for-tests-only\nPOSTHASTE_SIGNING=k1:signing-key-for-tests-only\n");
-    put(
-        "posthaste.yaml",
-        &format!(
-            r#"workspace: kill
-public_url: https://go.kill.example
-zone: UTC
-languages: [ en ]
-currency: USD
-categories: [ retail ]
-topics: {{ offers: {{ title: "Offers", channels: [ email ], from: shop }} }}
-identities: {{ shop: {{ postal_address: "1 Main Street, Springfield", email: {{ name: "The Shop", address: news@mail.kill.example }} }} }}
-providers: {{ sink: {{ channel: email, kind: smtp, host: 127.0.0.1, port: {port}, security: none, connections: 8 }} }}
-"#
-        ),
-    );
-    put("campaigns/segments/agreed.yaml", "segment: agreed\ntitle: \"Agreed\"\nwhere: { consent: offers, is: granted, channel: email }\n");
-    put(
-        "campaigns/letter.yaml",
-        r#"campaign: letter
-title: "A letter"
-owner: ada@kill.example
-class: advertising
-topic: offers
-task: grow
-category: retail
-goal: { event: purchase, within: 7 days }
-audience: { segment: agreed, holdout: 0% }
-schedule: { at: 2027-03-01 10:00 }
-message: { template: letter, subject: "For you, {{first_name}}" }
-"#,
-    );
-    put(
-        "templates/letter.hbs",
-        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><title>For you</title></head><body>
-<h1>Hello {{first_name}}</h1><p><a href="https://shop.kill.example/new">See the new things</a></p>
-<p>{{identity.postal_address}} · <a href="{{unsubscribe_url}}">Unsubscribe</a></p></body></html>
-"#,
-    );
 }

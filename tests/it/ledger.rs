@@ -5,6 +5,7 @@ use crate::world::World;
 use posthaste::store::Store;
 use posthaste::store::blocks::{Again, Which};
 use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
+use posthaste::store::nodes::Working;
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
 
 const SALE: &str = "
@@ -105,7 +106,7 @@ async fn die(world: &World, mark: bool) {
     let block = store.claim_blocks(dead, now, 1, &[]).await.unwrap().pop().unwrap();
     if mark {
         let claim = Claim { block: block.id, fence: block.fence };
-        let mark = Mark { message: block.id, claim, provider: "obedient".into() };
+        let mark = Mark { message: block.id, claim, provider: "obedient".into(), attempt: 1 };
         let granted = store.commit_batch(dead, now, &Batch { marks: vec![mark], ..Batch::default() }).await.unwrap();
         assert_eq!(granted, [block.id]);
     }
@@ -171,11 +172,14 @@ async fn two_workers_never_hold_one_block_and_a_lost_fence_writes_nothing() {
         // The block is taken over: its old holder's mark is refused, the new one's is granted.
         let block = first[0];
         let mark = |fence| Batch {
-            marks: vec![Mark { message: block.id, claim: Claim { block: block.id, fence }, provider: "x".into() }],
+            marks: vec![Mark { message: block.id, claim: Claim { block: block.id, fence }, provider: "x".into(), attempt: 1 }],
             ..Batch::default()
         };
         store.remove_node(one).await.unwrap();
-        let (_, taken) = store.take_over(two, now).await.unwrap();
+        let (_, taken) = store
+            .take_over(two, &Working { blocks: second.iter().map(|block| block.id).collect(), ..Working::default() }, now)
+            .await
+            .unwrap();
         let taken = taken.into_iter().find(|claim| claim.block == block.id).unwrap();
         assert_eq!(store.commit_batch(one, now, &mark(block.fence)).await.unwrap(), Vec::<i64>::new(), "{}", database.name);
         assert_eq!(store.commit_batch(two, now, &mark(taken.fence)).await.unwrap(), [block.id], "{}", database.name);

@@ -2,6 +2,7 @@
 
 mod customers;
 mod answer;
+mod brakes;
 mod databases;
 mod define;
 mod deliver;
@@ -22,3 +23,4 @@ mod world;
 mod hillstrom;
 mod kill;
 mod processes;
+mod shop;

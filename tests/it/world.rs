@@ -10,7 +10,7 @@ use posthaste::customers::email::site;
 use posthaste::customers::keys::Keys;
 use posthaste::diagnostics::Files;
 use posthaste::dispatch::{Identity, Lanes, Outlets};
-use posthaste::engine::{Engine, Parts, applying};
+use posthaste::engine::{Engine, Parts, Roles, applying};
 use posthaste::providers::{Body, Outcome, Outgoing, Provider, Sending};
 use posthaste::store::Store;
 use posthaste::store::ledger::Funnel;
@@ -186,6 +186,7 @@ impl World {
             clock: self.clock.clone(),
             open: Arc::new(open),
             arms: self.arms.clone(),
+            roles: Roles::ALL,
             stop: CancellationToken::new(),
         };
         Engine::start(parts).await.unwrap()

@@ -16,7 +16,7 @@ use crate::config::{PEPPER, Workspace};
 use crate::customers::files::EncodingHint;
 use crate::customers::import::{self, EventOptions, Input, Settings};
 use crate::customers::keys::Keys;
-use crate::engine::{Engine, Parts, applying, trials};
+use crate::engine::{Engine, Parts, Roles, applying, trials};
 use crate::reports::{self, Question};
 use crate::store::Store;
 use crate::store::conversions::Measures;
@@ -89,6 +89,7 @@ pub async fn run(_global: &Global, arguments: Demo) -> anyhow::Result<Exit> {
         clock: clock.clone(),
         open: super::run::opener(&workspace)?,
         arms: Default::default(),
+        roles: Roles::ALL,
         stop: CancellationToken::new(),
     };
     let engine = Engine::start(parts).await?;

@@ -7,11 +7,13 @@ pub mod codes;
 mod dates;
 mod durations;
 mod money;
+mod places;
 mod ranges;
 
 pub use codes::minor_digits;
 pub use dates::{DateExpression, WrittenTime, date, local, resolve, time};
 pub use money::{decimal, price};
+pub use places::{COUNTRIES, LONGEST_CALLING_CODE, zone_of};
 pub use ranges::{DateRange, HourRange, WeekdayRange, weekday};
 
 use std::collections::BTreeMap;

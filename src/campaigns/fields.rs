@@ -141,6 +141,10 @@ pub enum Shape {
     Every,
     /// Five fields
     Cron,
+    /// Six or seven fields
+    Quartz,
+    /// A date, or a range of dates.
+    Dates,
     Word(&'static Choice),
     Reference(Kind),
     List(&'static Shape),
@@ -192,6 +196,8 @@ impl Shape {
             Shape::Secret => "the name of a secret like \"${SMTP_PASSWORD}\"".into(),
             Shape::Every => "a repetition like `day at 10:00`".into(),
             Shape::Cron => "five fields like \"0 10 * * MON\"".into(),
+            Shape::Quartz => "six or seven fields like \"0 0 10 ? * MON#1\"".into(),
+            Shape::Dates => "a date like `2027-12-24`, or `2027-12-24 to 2027-12-26`".into(),
             Shape::Word(choice) => format!("one of {}", quoted(choice.words.iter().copied())),
             Shape::Reference(kind) => format!("the name of a {}", kind.word()),
             Shape::List(item) => format!("a list: [ … ], each {}", item.example()),

@@ -4,7 +4,7 @@
 
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
 pub use crate::segments::Catalog;
-use crate::segments::Condition;
+use crate::segments::{Condition, ZoneInForce};
 use crate::types::{Channel, Class, ConsentState, Time};
 use chrono::{NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
@@ -212,13 +212,33 @@ pub struct Measure {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     pub rule: crate::schedule::Rule,
-    /// The zone in force; `None` with `zone: recipient` (later work).
+    /// The zone in force; with `zone: recipient` that of whose own is not known.
     pub zone: Tz,
-    pub from: Option<NaiveDateTime>,
-    /// Included.
-    pub until: Option<NaiveDateTime>,
+    /// `zone: recipient`: each at the local time of the own zone.
+    pub recipient: bool,
+    /// From when until when, and on which dates nothing starts.
+    pub bounds: crate::schedule::Bounds,
     /// `if_missed: { within }`, and whether missed occurrences run.
     pub missed: Missed,
+    /// With `zone: recipient`.
+    pub if_past: IfPast,
+}
+
+impl Schedule {
+    /// Whose days and local times count.
+    pub fn zone_in_force(&self) -> ZoneInForce {
+        if self.recipient { ZoneInForce::Recipient { fallback: self.zone } } else { ZoneInForce::Fixed(self.zone) }
+    }
+}
+
+/// What is done for those who are past the local time when a run in each person's own zone starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfPast {
+    /// Refused `past_local_time`.
+    Skip,
+    Now,
+    /// At the same local time of the next day.
+    NextDay,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,18 +91,25 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })
 }
 
-/// `at` in the past, for a campaign that is applied for the first time or changed: it would never run.
+/// A schedule that has no time to come (`at` in the past, `until` gone by, Quartz's years over), for a campaign that is applied for the first
+/// time or changed: it would never run.
 pub fn in_the_past(files: &Files, campaign: &Campaign, now: Time) -> Option<Problem> {
     let schedule = &campaign.schedule;
-    if !matches!(schedule.rule, Rule::At(_) | Rule::Instant(_)) || schedule.rule.after(now, schedule.zone, None, None).is_some() {
+    if schedule.rule.after(now, schedule.zone, &schedule.bounds).is_some() {
         return None;
     }
     let file = format!("campaigns/{}.yaml", campaign.key);
     let node = files.text(&file).and_then(|text| yaml::read(&file, text, &mut Problems::default()));
-    let span = node.as_ref().and_then(|node| Some(node.get("schedule")?.get("at")?.span));
+    let (key, title) = match (&schedule.rule, schedule.bounds.until) {
+        (Rule::At(_) | Rule::Instant(_), None) => ("at", "the campaign's time is in the past"),
+        (_, Some(_)) => ("until", "the campaign's schedule is over"),
+        (Rule::Quartz(_), None) => ("quartz", "the campaign's years are over"),
+        _ => ("blackout", "the campaign never starts: every one of its times lies in the blackout"),
+    };
+    let span = node.as_ref().and_then(|node| Some(node.get("schedule")?.get(key)?.span));
     let local = now.with_timezone(&schedule.zone).format("%Y-%m-%d %H:%M");
     Some(
-        Problem::new(file, span, "the campaign's time is in the past")
+        Problem::new(file, span, title)
             .label(format!("now it is {local} in {}", schedule.zone))
             .help("write a later time; what was missed is not made up for before the first apply"),
     )

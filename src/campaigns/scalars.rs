@@ -3,7 +3,7 @@
 use super::fields::{Choice, Kind, Shape, quoted};
 use super::names::Names;
 use crate::diagnostics::nearest;
-use crate::literals::{self, Duration, Money, Rate, Share, WrittenTime, codes};
+use crate::literals::{self, DateRange, Duration, Money, Rate, Share, WrittenTime, codes};
 
 /// What is wrong with a value.
 #[derive(Debug, Default)]
@@ -43,6 +43,7 @@ pub fn check(text: &str, shape: &Shape, names: &Names) -> Result<(), Wrong> {
         Shape::Duration => drop(Duration::read(text)?),
         Shape::DateTime => drop(WrittenTime::read(text)?),
         Shape::DateOrDateTime => drop(if text.len() > 10 { WrittenTime::read(text).map(drop) } else { literals::date(text).map(drop) }?),
+        Shape::Dates => drop(DateRange::read(text)?),
         Shape::Share => drop(Share::read(text)?),
         Shape::Money => drop(Money::read(text, currency())?),
         Shape::Price => drop(literals::price(text, currency())?),

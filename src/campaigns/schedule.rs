@@ -1,27 +1,33 @@
 //! `schedule`: when a campaign runs.
 
 use super::context::Context;
-use super::model::{Missed, MissedRun, Schedule};
+use super::model::{IfPast, Missed, MissedRun, Schedule};
 use super::part::Part;
 use super::shapes::lacks;
 use super::tables::campaign::SCHEDULE;
 use crate::diagnostics::Problem;
-use crate::literals::{self, Duration, WrittenTime, codes};
-use crate::schedule::{Error, Rule};
+use crate::literals::{self, DateRange, Duration, WrittenTime, codes};
+use crate::schedule::{Bounds, Error, Rule};
 use chrono::{NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
 
-const RULES: [&str; 3] = ["at", "every", "cron"];
+const RULES: [&str; 4] = ["at", "every", "cron", "quartz"];
 /// Rules of later work: where one stands, nothing else has to.
-const LATER: [&str; 4] = ["quartz", "anniversary", "date", "when"];
+const LATER: [&str; 3] = ["anniversary", "date", "when"];
 
 /// Reads what stands under `schedule`.
 pub fn read(context: &mut Context<'_>, part: Part<'_>) -> Option<Schedule> {
-    let zone = match part.text("zone") {
+    let recipient = part.text("zone") == Some(RECIPIENT);
+    let zone = match part.text(if recipient { "fallback_zone" } else { "zone" }) {
         Some(zone) => codes::zone(zone).ok()?,
         None => context.workspace.zone,
     };
     let rule = rule(context, part);
+    if recipient {
+        by_the_wall(context, part, rule.as_ref());
+    } else {
+        without_recipient(context, part);
+    }
     let (from, until) = (bound(part, "from", zone, NaiveTime::MIN), bound(part, "until", zone, last_moment()));
     if let (Some(from), Some(until)) = (from, until)
         && until < from
@@ -35,7 +41,36 @@ pub fn read(context: &mut Context<'_>, part: Part<'_>) -> Option<Schedule> {
         _ => MissedRun::Once,
     };
     let within = missed.and_then(|missed| missed.duration("within")).unwrap_or(Duration::days(1));
-    Some(Schedule { rule: rule?, zone, from, until, missed: Missed { run, within } })
+    let blackout = part.texts("blackout").iter().filter_map(|dates| DateRange::read(dates).ok()).collect();
+    let if_past = match part.text("if_past") {
+        Some("now") => IfPast::Now,
+        Some("next_day") => IfPast::NextDay,
+        _ => IfPast::Skip,
+    };
+    let missed = Missed { run, within };
+    Some(Schedule { rule: rule?, zone, recipient, bounds: Bounds { from, until, blackout }, missed, if_past })
+}
+
+/// The zone that is each person's own.
+const RECIPIENT: &str = "recipient";
+
+/// What names no time of the wall clock has no meaning in each person's own zone.
+fn by_the_wall(context: &mut Context<'_>, part: Part<'_>, rule: Option<&Rule>) {
+    let Some(rule) = rule.filter(|rule| rule.follows_real_time()) else { return };
+    let (key, label, help) = match rule {
+        Rule::Instant(_) => ("at", "one instant for all", "write the local time without an offset, like `2027-03-01 10:00`"),
+        Rule::Every(_) => ("every", "counts real time", "name a time of day, like `day at 10:00`, or a zone"),
+        Rule::Quartz(_) => ("quartz", "its hours follow the real clock", "write the hours out, like `9,12,15`, or name a zone"),
+        _ => ("cron", "its hours follow the real clock", "write the hours out, like `9,12,15`, or name a zone"),
+    };
+    context.problem(part.span(key), "in each person's own zone this says no time", label, help);
+}
+
+fn without_recipient(context: &mut Context<'_>, part: Part<'_>) {
+    for key in ["fallback_zone", "if_past"].into_iter().filter(|key| part.has(key)) {
+        let title = format!("`{key}` says nothing here");
+        context.problem(part.key_span(key), title, "all have one zone", "write `zone: recipient`, or take this key out");
+    }
 }
 
 fn rule(context: &mut Context<'_>, part: Part<'_>) -> Option<Rule> {
@@ -54,6 +89,7 @@ fn rule(context: &mut Context<'_>, part: Part<'_>) -> Option<Rule> {
                 // What is no date-time has been reported with its shape.
                 "at" => return WrittenTime::read(text).ok().and_then(|_| Rule::read_at(text).ok()),
                 "every" => Rule::read_every(text),
+                "quartz" => Rule::read_quartz(text),
                 _ => Rule::read_cron(text),
             };
             read.map_err(|error| report(context, part, key, error)).ok()

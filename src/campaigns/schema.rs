@@ -79,7 +79,15 @@ impl Writer {
 
     fn shape(&mut self, shape: &'static Shape) -> Value {
         match shape {
-            Shape::Text | Shape::Secret | Shape::Every | Shape::Cron | Shape::Reference(_) | Shape::Url | Shape::Host | Shape::Zone => {
+            Shape::Text
+            | Shape::Secret
+            | Shape::Every
+            | Shape::Cron
+            | Shape::Quartz
+            | Shape::Reference(_)
+            | Shape::Url
+            | Shape::Host
+            | Shape::Zone => {
                 json!({ "type": "string" })
             }
             Shape::Email => json!({ "type": "string", "format": "email" }),
@@ -90,6 +98,9 @@ impl Writer {
             Shape::Name => json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$" }),
             Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+ (second|minute|hour|day|week|month|year)s?$" }),
             Shape::DateTime => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]" }),
+            Shape::Dates => {
+                json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}( to [0-9]{4}-[0-9]{2}-[0-9]{2})?$" })
+            }
             Shape::DateOrDateTime => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}" }),
             Shape::Share => json!({ "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,2})?%$" }),
             Shape::Money | Shape::Price => json!({ "type": [ "string", "number" ] }),

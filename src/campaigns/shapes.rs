@@ -298,7 +298,6 @@ fn child_of(table: &Table, parent: &str, key: &str) -> bool {
 
 fn later_instead(key: &str, word: &str) -> String {
     match (key, word) {
-        ("zone", _) => "each in the own time zone comes with a later version; leave `zone` out or name one, like `Europe/Kyiv`".into(),
         ("kind", _) => "take `smtp`, `twilio`, `http` (any provider with an HTTP interface) or `catcher`".into(),
         _ => "in this version messages go by `email` and `sms`".into(),
     }

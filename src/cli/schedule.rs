@@ -2,11 +2,11 @@
 
 use super::{Exit, Format, Global};
 use crate::diagnostics::Problems;
-use crate::schedule::{self, Rule, TIME_ZONE_DATA};
+use crate::schedule::{self, Bounds, Rule, TIME_ZONE_DATA};
 use crate::types::Time;
 use crate::yaml;
 use anyhow::Context;
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Timelike};
 use chrono_tz::Tz;
 use clap::{Args, Subcommand};
 
@@ -26,6 +26,12 @@ enum Action {
 struct Next {
     /// A cron expression of five fields, words like `monday and thursday at 10:00`, or a date and time
     expression: String,
+    /// Read it as Quartz does: six or seven fields that begin with the second, the week from 1 (Sunday) to 7
+    #[arg(long)]
+    quartz: bool,
+    /// Dates on which nothing starts, like `2027-12-24` or `2027-12-24 to 2027-12-26`; may be given again
+    #[arg(long, value_name = "DATES", value_parser = crate::literals::DateRange::read)]
+    blackout: Vec<crate::literals::DateRange>,
     /// The time zone (default: that of the workspace, else UTC)
     #[arg(long, value_name = "ZONE", value_parser = crate::literals::codes::zone)]
     zone: Option<Tz>,
@@ -39,7 +45,7 @@ struct Next {
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     let Action::Next(next) = arguments.action;
-    let rule = match read(&next.expression) {
+    let rule = match if next.quartz { Rule::read_quartz(&next.expression) } else { read(&next.expression) } {
         Ok(rule) => rule,
         Err(error) => {
             eprintln!("{}", pointed(&next.expression, &error));
@@ -48,7 +54,8 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     };
     let zone = next.zone.or_else(|| zone_of(global)).unwrap_or(Tz::UTC);
     let from = next.from.as_deref().map_or_else(|| Ok(global.clock().now()), |text| instant(text, zone))?;
-    let occurrences: Vec<_> = std::iter::successors(rule.after(from, zone, None, None), |last| rule.after(last.instant, zone, None, None))
+    let bounds = Bounds { blackout: next.blackout, ..Bounds::default() };
+    let occurrences: Vec<_> = std::iter::successors(rule.after(from, zone, &bounds), |last| rule.after(last.instant, zone, &bounds))
         .take(next.count as usize)
         .collect();
     if occurrences.is_empty() {
@@ -93,8 +100,10 @@ fn instant(text: &str, zone: Tz) -> anyhow::Result<Time> {
     }
 }
 
+/// Seconds only where there are some.
 fn wall(local: NaiveDateTime) -> String {
-    local.format("%a %Y-%m-%d %H:%M").to_string()
+    let seconds = if local.second() > 0 { ":%S" } else { "" };
+    local.format(&format!("%a %Y-%m-%d %H:%M{seconds}")).to_string()
 }
 
 fn utc(instant: Time) -> String {
@@ -119,7 +128,7 @@ fn print(format: Format, zone: Tz, occurrences: &[schedule::Occurrence]) -> anyh
             let mut csv = csv::Writer::from_writer(std::io::stdout());
             csv.write_record(["local", "utc", "note"])?;
             for occurrence in occurrences {
-                let local = occurrence.local.format("%Y-%m-%d %H:%M").to_string();
+                let local = occurrence.local.format("%Y-%m-%d %H:%M:%S").to_string();
                 csv.write_record([local, utc(occurrence.instant), note(occurrence)])?;
             }
             csv.flush()?;

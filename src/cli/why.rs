@@ -8,7 +8,7 @@ use crate::customers::keys::Keys;
 use crate::customers::phone;
 use crate::reports::selection;
 use crate::reports::why::{self, Answer, Known, wall};
-use crate::segments::{Moment, Samples, ZoneInForce};
+use crate::segments::{Moment, Samples};
 use crate::store::customers::{Customer, Wanted};
 use crate::store::reports::CountedCampaign;
 use crate::store::{Store, from_micros};
@@ -159,7 +159,7 @@ async fn decided(
     let segments = definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
     let moment = Moment {
         now: planned,
-        zone: ZoneInForce::Fixed(definition.schedule.zone),
+        zone: definition.schedule.zone_in_force(),
         segments: &segments,
         currency: &definitions.workspace.currency,
         rates: &definitions.workspace.rates,

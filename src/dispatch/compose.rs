@@ -4,6 +4,7 @@
 
 use super::rate::Rate;
 use crate::campaigns::{Campaign, Content, Definitions, Message, MessageBody, Workspace};
+use crate::literals::zone_of;
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_for, messages};
 use crate::providers::email::dkim::Signer;
 use crate::providers::email::mime::{self, Letter, ListUnsubscribe, Mailbox};
@@ -219,7 +220,7 @@ impl Identity {
             Some(Err(why)) => return Err(broken(why)),
             None => return Err(broken("the template is missing")),
         };
-        let zone = due.person.zone.as_deref().and_then(|zone| zone.parse::<Tz>().ok()).unwrap_or(campaign.schedule.zone);
+        let zone = zone_of_person(&due.person).unwrap_or(campaign.schedule.zone);
         let urls = Urls::new(&self.tokens, &workspace.public_url, MessageId(due.id));
         let attributes = root(&due.person)?;
         let mut data = attributes.clone();
@@ -363,10 +364,17 @@ pub fn root(person: &Person) -> Result<Map<String, Value>, Unsendable> {
     Ok(data)
 }
 
+/// Where the customer lives, as far as it is known.
+fn zone_of_person(person: &Person) -> Option<Tz> {
+    zone_of(person.zone.as_deref(), person.country.as_deref(), person.phone.as_deref())
+}
+
 fn add_context(data: &mut Map<String, Value>, sending: &Sending, campaign: &Campaign, message: &Message, due: &Due, urls: &Urls) {
     let workspace = &sending.compiled.definitions.workspace;
     let chain = workspace.language_chain(due.person.language.as_deref());
-    let date = from_micros(due.due_at).with_timezone(&campaign.schedule.zone).date_naive();
+    let schedule = &campaign.schedule;
+    let zone = if schedule.recipient { zone_of_person(&due.person).unwrap_or(schedule.zone) } else { schedule.zone };
+    let date = from_micros(due.due_at).with_timezone(&zone).date_naive();
     let arm = sending.arms.get(&due.arm).map_or("", String::as_str);
     data.insert("campaign".into(), serde_json::json!({ "key": campaign.key, "title": campaign.title.pick(&chain) }));
     data.insert("run".into(), serde_json::json!({ "date": date.to_string(), "number": sending.run.number }));

@@ -1,7 +1,9 @@
 //! One selected customer → a row of the ledger, in the order of design.md §7.
 
 use super::arms::{ArmNames, message_for};
+use super::due::Occurrence;
 use super::reach::Reach;
+use super::times::Times;
 use crate::campaigns::{Arms, Campaign, Expires, Holdout, Message, Order, Workspace};
 use crate::experiments::{Drawing, Purpose};
 use crate::literals::Share;
@@ -29,7 +31,7 @@ pub struct Decider<'a> {
     /// As the candidates' ways.
     channels: &'a [Channel],
     now: Time,
-    due: Time,
+    times: Times<'a>,
     rules: HashMap<Channel, Rules>,
     /// By the identity and channel of a message.
     reaches: HashMap<(String, Channel), Reach>,
@@ -82,7 +84,14 @@ pub fn messages(campaign: &Campaign) -> Vec<&Message> {
 }
 
 impl<'a> Decider<'a> {
-    pub fn new(workspace: &'a Workspace, campaign: &'a Campaign, channels: &'a [Channel], run_number: i64, due: Time, now: Time) -> Self {
+    pub fn new(
+        workspace: &'a Workspace,
+        campaign: &'a Campaign,
+        channels: &'a [Channel],
+        run_number: i64,
+        occurrence: Occurrence,
+        now: Time,
+    ) -> Self {
         let rules = channels.iter().map(|channel| (*channel, Rules::new(&workspace.policy, campaign, *channel))).collect();
         let reaches = messages(campaign)
             .into_iter()
@@ -103,7 +112,7 @@ impl<'a> Decider<'a> {
             campaign,
             channels,
             now,
-            due,
+            times: Times::new(&campaign.schedule, occurrence, now),
             rules,
             reaches,
             shared: HashMap::new(),
@@ -134,6 +143,7 @@ impl<'a> Decider<'a> {
         let message = message_for(self.campaign, arm.unwrap_or(HELD_OUT + 1));
         let (message, verdict) = self.way(&candidate, message);
         let channel = message.channel;
+        let when = self.times.of(candidate.zone.as_deref(), candidate.country.as_deref(), candidate.phone.as_deref());
         let way = self.way_of(&candidate, channel);
         let mut row = Planned {
             customer: candidate.id,
@@ -142,6 +152,7 @@ impl<'a> Decider<'a> {
             refusal: None,
             address: way.address.clone(),
             site: way.site.clone(),
+            due_at: when.due.timestamp_micros(),
             expires_at: None,
         };
         if let Err(refusal) = verdict {
@@ -158,7 +169,11 @@ impl<'a> Decider<'a> {
             return Decided { row, rank: None };
         };
         row.arm = arm;
-        row.expires_at = Some(self.expires(message).timestamp_micros());
+        if when.past {
+            row.refusal = Some(Refusal::PastLocalTime);
+            return Decided { row, rank: None };
+        }
+        row.expires_at = Some(expires(message, when.due, when.zone).timestamp_micros());
         Decided { rank: self.campaign.limit_audience.map(|_| self.rank(&candidate)), row }
     }
 
@@ -253,10 +268,6 @@ impl<'a> Decider<'a> {
 
     fn same_attribute(&self) -> bool {
         matches!((&self.campaign.audience.holdout, &self.campaign.arms), (Holdout::Attribute { path, .. }, Arms::FromAttribute(arm)) if path == arm)
-    }
-
-    fn expires(&self, message: &Message) -> Time {
-        expires(message, self.due, self.campaign.schedule.zone)
     }
 
     fn rank(&self, candidate: &Candidate) -> Rank {

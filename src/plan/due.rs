@@ -1,59 +1,116 @@
 //! Which occurrences of a schedule are due, and which were missed (files.md §3, `if_missed`).
 
 use crate::campaigns::{MissedRun, Schedule};
+use crate::schedule::{Note, local_time, resolve};
+use crate::store::runs::Run;
 use crate::types::Time;
-use chrono::TimeDelta;
+use chrono::{NaiveDateTime, TimeDelta};
+use chrono_tz::Tz;
 
 /// What `if_missed: skip` still takes as on time.
 const GRACE: TimeDelta = TimeDelta::minutes(5);
+/// How long before the local time of the schedule's own zone a run in each person's zone is planned: between the first zone (UTC+14) and the
+/// last (UTC−12) lie 26 hours, so nobody's time has passed by then, whatever that zone is.
+pub const LEAD: TimeDelta = TimeDelta::hours(26);
+
+/// One time of a schedule: what a run is made for, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occurrence {
+    /// With `zone: recipient`, of the schedule's own zone: only what is missed is counted from it.
+    pub at: Time,
+    /// What the wall shows then; with `zone: recipient`, in each person's zone.
+    pub wall: NaiveDateTime,
+    pub recipient: bool,
+    pub note: Option<Note>,
+}
+
+impl Occurrence {
+    /// The first one after `after`.
+    pub fn next(schedule: &Schedule, after: Time) -> Option<Occurrence> {
+        if !schedule.recipient {
+            let found = schedule.rule.after(after, schedule.zone, &schedule.bounds)?;
+            return Some(Occurrence { at: found.instant, wall: found.local, recipient: false, note: found.note });
+        }
+        let mut wall = local_time(schedule.zone, after);
+        loop {
+            // In UTC every local time comes once: what is left is the wall's calendar.
+            let found = schedule.rule.after(wall.and_utc(), Tz::UTC, &schedule.bounds)?;
+            wall = found.local;
+            let at = resolve(schedule.zone, wall);
+            if at > after {
+                return Some(Occurrence { at, wall, recipient: true, note: found.note });
+            }
+        }
+    }
+
+    /// The one that a run was made for.
+    pub fn of(run: &Run, schedule: &Schedule) -> Occurrence {
+        match NaiveDateTime::parse_from_str(&run.occurrence, WALL) {
+            Ok(wall) if schedule.recipient => Occurrence { at: run.due_at, wall, recipient: true, note: None },
+            _ => Occurrence { at: run.due_at, wall: local_time(schedule.zone, run.due_at), recipient: false, note: None },
+        }
+    }
+
+    /// As of now, for what would be if a run were planned now.
+    pub fn now(schedule: &Schedule, now: Time) -> Occurrence {
+        Occurrence { at: now, wall: local_time(schedule.zone, now), recipient: schedule.recipient, note: None }
+    }
+
+    /// When its run is planned.
+    pub fn begins(self) -> Time {
+        if self.recipient { self.at - LEAD } else { self.at }
+    }
+
+    /// How it is named in `runs`: the instant in UTC, or the local wall time.
+    pub fn name(self) -> String {
+        if self.recipient { self.wall.format(WALL).to_string() } else { self.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true) }
+    }
+}
+
+const WALL: &str = "%Y-%m-%dT%H:%M:%S";
 
 /// The answer to "what is due now".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// Oldest first.
-    pub occurrences: Vec<Time>,
+    pub occurrences: Vec<Occurrence>,
     /// Everything up to here has been looked at.
     pub looked_until: Time,
-    /// The next occurrence after now.
+    /// When the next one begins, after now.
     pub next: Option<Time>,
 }
 
-/// Looks at the occurrences in (`since`, `now`]: of several that were missed, `once` keeps the latest, `all` keeps each, `skip` what is not older than
-/// five minutes; nothing older than `within`.
+/// Looks at the occurrences after `since` that have begun: of several that were missed, `once` keeps the latest, `all` keeps each, `skip` what is
+/// not older than five minutes; nothing older than `within`.
 pub fn look(schedule: &Schedule, since: Time, now: Time) -> Due {
     let oldest = schedule.missed.within.subtracted(now, schedule.zone);
     let oldest = if schedule.missed.run == MissedRun::Skip { oldest.max(now - GRACE) } else { oldest };
-    let mut occurrences = Vec::new();
+    let mut occurrences: Vec<Occurrence> = Vec::new();
     // Occurrences that are too old need not be walked through one by one.
     let mut after = since.max(oldest - TimeDelta::microseconds(1));
     let next = loop {
-        match schedule.rule.after(after, schedule.zone, schedule.from, schedule.until) {
-            Some(occurrence) if occurrence.instant <= now => {
-                after = occurrence.instant;
-                if schedule.missed.run != MissedRun::All {
+        match Occurrence::next(schedule, after) {
+            Some(occurrence) if occurrence.begins() <= now => {
+                after = occurrence.at;
+                if schedule.missed.run != MissedRun::All && occurrence.at <= now {
                     occurrences.clear();
                 }
-                occurrences.push(occurrence.instant);
+                occurrences.push(occurrence);
             }
-            later => break later.map(|occurrence| occurrence.instant),
+            later => break later.map(Occurrence::begins),
         }
     };
     // Where nothing fell due, nothing is written.
-    let looked_until = occurrences.last().copied().unwrap_or(since);
+    let looked_until = occurrences.last().map_or(since, |last| last.at);
     Due { occurrences, looked_until, next }
-}
-
-/// How an occurrence is named in `runs`: its instant in UTC.
-pub fn name(instant: Time) -> String {
-    instant.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaigns::Missed;
+    use crate::campaigns::{IfPast, Missed};
     use crate::literals::Duration;
-    use crate::schedule::Rule;
+    use crate::schedule::{Bounds, Rule};
 
     /// Days of March 2027 at ten, in UTC.
     fn ten(day: u32) -> Time {
@@ -64,10 +121,15 @@ mod tests {
         Schedule {
             rule: Rule::read_every("day at 10:00").unwrap(),
             zone: chrono_tz::UTC,
-            from: None,
-            until: None,
+            recipient: false,
+            bounds: Bounds::default(),
             missed: Missed { run, within: Duration::read(within).unwrap() },
+            if_past: IfPast::Skip,
         }
+    }
+
+    fn at(due: &Due) -> Vec<Time> {
+        due.occurrences.iter().map(|occurrence| occurrence.at).collect()
     }
 
     #[test]
@@ -84,7 +146,7 @@ mod tests {
             (Skip, "10 days", vec![]),
         ] {
             let due = look(&daily(run, within), ten(1), now);
-            assert_eq!((due.occurrences, due.next), (expected, Some(ten(6))), "{run:?} within {within}");
+            assert_eq!((at(&due), due.next), (expected, Some(ten(6))), "{run:?} within {within}");
         }
     }
 
@@ -92,7 +154,7 @@ mod tests {
     fn what_is_on_time_runs_whatever_the_file_says_of_missed_ones() {
         for run in [MissedRun::Once, MissedRun::Skip, MissedRun::All] {
             let due = look(&daily(run, "1 day"), ten(4), ten(5));
-            assert_eq!((due.occurrences, due.looked_until), (vec![ten(5)], ten(5)));
+            assert_eq!((at(&due), due.looked_until), (vec![ten(5)], ten(5)));
         }
     }
 
@@ -100,5 +162,22 @@ mod tests {
     fn where_nothing_is_due_nothing_is_looked_past() {
         let due = look(&daily(MissedRun::Once, "1 day"), ten(5), ten(5) + TimeDelta::hours(3));
         assert_eq!(due, Due { occurrences: vec![], looked_until: ten(5), next: Some(ten(6)) });
+    }
+
+    #[test]
+    fn a_run_in_each_persons_zone_begins_before_the_first_zone_has_its_time() {
+        let schedule = Schedule { recipient: true, zone: chrono_tz::Europe::Kyiv, ..daily(MissedRun::Once, "1 day") };
+        // Ten in Kyiv is eight in UTC; the run of the 6th begins at six on the 5th.
+        let eight = |day| ten(day) - TimeDelta::hours(2);
+        let before = look(&schedule, eight(5), eight(6) - LEAD - TimeDelta::seconds(1));
+        assert_eq!((at(&before), before.next), (vec![], Some(eight(6) - LEAD)));
+        let begun = look(&schedule, eight(5), eight(6) - LEAD);
+        assert_eq!((at(&begun), begun.looked_until, begun.next), (vec![eight(6)], eight(6), Some(eight(7) - LEAD)));
+        assert_eq!(begun.occurrences[0].name(), "2027-03-06T10:00:00");
+        // Ten on Kiritimati, the first zone of all.
+        assert!(begun.occurrences[0].begins() < resolve(chrono_tz::Pacific::Kiritimati, begun.occurrences[0].wall));
+        // Of what was missed the latest; what has only begun is not missed.
+        let late = look(&schedule, eight(2), eight(5) + TimeDelta::hours(1));
+        assert_eq!(at(&late), [eight(5), eight(6)]);
     }
 }

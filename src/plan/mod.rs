@@ -8,10 +8,12 @@ mod arms;
 mod decide;
 mod due;
 mod reach;
+mod times;
 mod write;
 
 pub use arms::{ArmNames, message_for};
 pub use decide::{Decided, Decider, messages};
+pub use due::Occurrence;
 pub use reach::country_of_phone;
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 
@@ -80,7 +82,7 @@ impl Planner {
                 let campaign = campaign_of(&definitions, &row.key)?;
                 let due = due::look(&campaign.schedule, row.scheduled_until, now);
                 if !due.occurrences.is_empty() || due.looked_until > row.scheduled_until {
-                    let occurrences: Vec<_> = due.occurrences.iter().map(|at| (due::name(*at), *at)).collect();
+                    let occurrences: Vec<_> = due.occurrences.iter().map(|occurrence| (occurrence.name(), occurrence.at)).collect();
                     self.store.create_runs(row.id, version, &occurrences, due.looked_until).await?;
                 }
                 Ok::<_, Error>(due.next)

@@ -1,8 +1,9 @@
 //! Reads an audience window by window, decides, writes.
 
 use super::decide::{Decider, Rank, attributes, messages};
+use super::due::Occurrence;
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
-use crate::segments::{Condition, EventCondition, Moment, Samples, ZoneInForce};
+use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
 use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
@@ -74,7 +75,7 @@ pub async fn add_saved(
     let workspace = &definitions.workspace;
     let moment = Moment {
         now,
-        zone: ZoneInForce::Fixed(campaign.schedule.zone),
+        zone: campaign.schedule.zone_in_force(),
         segments: &BTreeMap::new(),
         currency: &workspace.currency,
         rates: &workspace.rates,
@@ -101,7 +102,7 @@ pub fn conditions(definitions: &Definitions, campaign: &Campaign, samples: &Samp
         definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
     let moment = Moment {
         now,
-        zone: ZoneInForce::Fixed(campaign.schedule.zone),
+        zone: campaign.schedule.zone_in_force(),
         segments: &segments,
         currency: &workspace.currency,
         rates: &workspace.rates,
@@ -158,6 +159,7 @@ pub fn selection(
         attributes: attributes(campaign).0,
         re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
         engagement: campaign.audience.order == Order::MostEngaged,
+        places: campaign.schedule.recipient,
     }
 }
 
@@ -172,9 +174,10 @@ pub async fn plan(
 ) -> Result<Vec<Arm>, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     let selection = selection(definitions, campaign, Some(run.campaign), &samples, now, store.dialect());
-    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, run.due_at, now);
+    let mut decider =
+        Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, Occurrence::of(run, &campaign.schedule), now);
     decider.force(forced);
-    let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, run.due_at, &rows, now).await };
+    let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, &rows, now).await };
     walk(store, campaign, &selection, &mut decider, write).await?;
     Ok(decider.arms.rows())
 }
@@ -189,7 +192,9 @@ pub async fn preview(
 ) -> Result<Preview, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     let selection = selection(definitions, campaign, campaign_id, &samples, now, store.dialect());
-    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, now, now);
+    // As it would be on the next date, since each person's own time is to come then.
+    let occurrence = Occurrence::next(&campaign.schedule, now).unwrap_or_else(|| Occurrence::now(&campaign.schedule, now));
+    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, occurrence, now);
     let counted = std::sync::Mutex::new(Preview::default());
     let count = |rows: Vec<Planned>| {
         let mut preview = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -258,8 +263,9 @@ where
                     decided.row
                 })
                 .collect();
-            // Messages first, so that blocks are full; then by mailbox site.
-            rows.sort_by(|a, b| (a.refusal.is_some(), &a.site, a.customer).cmp(&(b.refusal.is_some(), &b.site, b.customer)));
+            // Messages first, so that blocks are full; then by due time and mailbox site.
+            let key = |row: &Planned| (row.refusal.is_some(), row.due_at);
+            rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer))));
             write(rows).await?;
         }
         Ok(())

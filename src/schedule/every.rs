@@ -79,7 +79,7 @@ impl Calendar for Every {
 }
 
 impl MonthDay {
-    fn is(self, date: NaiveDate) -> bool {
+    pub(super) fn is(self, date: NaiveDate) -> bool {
         let last = last_day(date);
         match self {
             MonthDay::Day(day) => date.day() == day.min(last),
@@ -90,10 +90,12 @@ impl MonthDay {
     }
 }
 
-fn last_day(date: NaiveDate) -> u32 {
+pub(super) fn last_day(date: NaiveDate) -> u32 {
     (28..=31).rev().find(|day| date.with_day(*day).is_some()).unwrap_or(28)
 }
 
+/// What comes round more rarely is no repetition, but a date.
+const MOST_YEARS: u32 = 40;
 const FORMS: &str = "write for example `15 minutes`, `day at 10:00`, `weekday at 09:00`, `monday and thursday at 10:00`, \
                      `2 weeks on monday at 10:00`, `month on last day at 18:00` or `year on 12-24 at 10:00`";
 const UNITS: &[&str] = &[
@@ -167,6 +169,17 @@ impl Every {
             }
             _ => return Err(unknown(unit, UNITS, FORMS)),
         };
+        let most = match unit.text.trim_end_matches('s') {
+            "day" => MOST_YEARS * 365,
+            "week" => MOST_YEARS * 52,
+            "month" => MOST_YEARS * 12,
+            "year" => MOST_YEARS,
+            _ => u32::MAX,
+        };
+        if count > most {
+            let help = format!("write at most {most} {}", unit.text);
+            return Err(Error::new(0..unit.range().end, "that is too long", help));
+        }
         match words.take() {
             None => Ok(every),
             Some(extra) => Err(Error::new(extra.start..text.trim_end().len(), format!("`{}` is one word too many", extra.text), FORMS)),

@@ -10,17 +10,22 @@
 mod cron;
 mod error;
 mod every;
+mod fields;
+mod next;
+mod quartz;
 mod zones;
 
 pub use cron::Cron;
 pub use error::Error;
 pub use every::{Every, MonthDay};
+pub use quartz::Quartz;
 pub use zones::{TIME_ZONE_DATA, local_time, resolve};
 
+use crate::literals::DateRange;
 use crate::types::Time;
-use chrono::{Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use chrono::{Months, NaiveDate, NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
-use zones::Place;
+use std::ops::Range;
 
 /// When a campaign runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,20 @@ pub enum Rule {
     Every(Every),
     /// Five fields, by cronie's rules.
     Cron(Cron),
+    /// Six or seven fields, by Quartz's rules.
+    Quartz(Quartz),
+}
+
+/// Between which times a rule fires, and on which dates it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Included; also what repetitions are counted from (`6 hours`, `2 weeks on monday at 10:00`). Without it they are counted from
+    /// Monday, 3 January 2000, 00:00 local time.
+    pub from: Option<NaiveDateTime>,
+    /// Included.
+    pub until: Option<NaiveDateTime>,
+    /// Dates of the zone in force on which nothing starts.
+    pub blackout: Vec<DateRange>,
 }
 
 /// One time at which a rule fires.
@@ -44,7 +63,7 @@ pub struct Occurrence {
     pub note: Option<Note>,
 }
 
-/// What a clock change did to an occurrence.
+/// What a clock change or a blackout did to an occurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
     /// The wall clock skips `wanted`; this is the first instant after the gap.
@@ -53,6 +72,8 @@ pub enum Note {
     Overlap { second: bool },
     /// `wanted`, the time before this one, does not exist, since more than three hours are missing; it was left out.
     Skipped { wanted: NaiveDateTime },
+    /// `wanted`, a time before this one, lies in a blackout; it was left out.
+    Blackout { wanted: NaiveDateTime },
 }
 
 impl std::fmt::Display for Note {
@@ -64,14 +85,10 @@ impl std::fmt::Display for Note {
             Note::Overlap { second: false } => formatter.write_str("overlap: the clocks show this time twice; this is the first"),
             Note::Overlap { second: true } => formatter.write_str("overlap: the clocks show this time twice; this is the second"),
             Note::Skipped { wanted } => write!(formatter, "skipped before it: {} does not exist here", wanted.format("%Y-%m-%d %H:%M")),
+            Note::Blackout { wanted } => write!(formatter, "skipped before it: {} lies in the blackout", wanted.format("%Y-%m-%d %H:%M")),
         }
     }
 }
-
-/// A rule that comes round at all does so within this many years (29 February on a Sunday: 40 years around 2100).
-const HORIZON_YEARS: u32 = 41;
-/// What is missing for longer is no clock change but a date that the place left out.
-const LONGEST_GAP: TimeDelta = TimeDelta::hours(3);
 
 impl Rule {
     /// Reads `schedule.at`: `2027-03-01 10:00`, or an instant, `2027-03-01T10:00:00+02:00`.
@@ -100,23 +117,38 @@ impl Rule {
         Cron::read(text).map(Rule::Cron)
     }
 
-    /// The first occurrence strictly later than `after`, within `from` and `until` (both included), if there is one.
-    ///
-    /// `from` is also what repetitions are counted from (`6 hours`, `2 weeks on monday at 10:00`); without it they are counted from
-    /// Monday, 3 January 2000, 00:00 local time.
-    pub fn after(&self, after: Time, zone: Tz, from: Option<NaiveDateTime>, until: Option<NaiveDateTime>) -> Option<Occurrence> {
+    /// Reads `schedule.quartz`: six fields, or seven with a year.
+    pub fn read_quartz(text: &str) -> Result<Rule, Error> {
+        Quartz::read(text).map(Rule::Quartz)
+    }
+
+    /// The first occurrence strictly later than `after`, within the bounds, if there is one.
+    pub fn after(&self, after: Time, zone: Tz, bounds: &Bounds) -> Option<Occurrence> {
         // What is at `from` itself is included: look from just before it.
-        let after = from.map_or(after, |from| after.max(resolve(zone, from) - TimeDelta::microseconds(1)));
-        let found = match self {
-            Rule::At(local) => Some(at(zone, *local)),
-            Rule::Instant(instant) => Some(Occurrence { instant: *instant, local: local_time(zone, *instant), note: None }),
-            Rule::Every(Every::Interval { minutes }) => interval(*minutes, after, zone, counted_from(from)),
-            Rule::Every(every) => next(every, after, zone, counted_from(from).date()),
-            Rule::Cron(cron) => next(cron, after, zone, counted_from(from).date()),
+        let mut after = bounds.from.map_or(after, |from| after.max(resolve(zone, from) - chrono::TimeDelta::microseconds(1)));
+        let last = bounds.until.map(|until| zones::resolve_last(zone, until));
+        let mut left_out = None;
+        loop {
+            let found = next::of(self, after, zone, bounds.from).filter(|found| last.is_none_or(|last| found.instant <= last))?;
+            let Some(blackout) = bounds.blackout.iter().find(|dates| dates.contains(found.local.date())) else {
+                return Some(Occurrence { note: found.note.or(left_out), ..found });
+            };
+            left_out = left_out.or(Some(Note::Blackout { wanted: found.local }));
+            // Past the whole of the dates at once, however often the rule fires.
+            let behind = blackout.to.succ_opt()?.and_time(NaiveTime::MIN);
+            after = found.instant.max(resolve(zone, behind) - chrono::TimeDelta::microseconds(1));
         }
-        .filter(|found| found.instant > after)?;
-        let last = until.map(|until| zones::resolve_last(zone, until));
-        last.is_none_or(|last| found.instant <= last).then_some(found)
+    }
+
+    /// Whether it follows real time instead of naming times of the wall clock: it then has no meaning in each person's own zone.
+    pub fn follows_real_time(&self) -> bool {
+        match self {
+            Rule::At(_) => false,
+            Rule::Instant(_) => true,
+            Rule::Every(every) => matches!(every, Every::Interval { .. }),
+            Rule::Cron(cron) => cron.follows_the_clock(),
+            Rule::Quartz(quartz) => quartz.follows_the_clock(),
+        }
     }
 }
 
@@ -125,102 +157,35 @@ trait Calendar {
     fn fires_on(&self, date: NaiveDate, counted_from: NaiveDate) -> bool;
     /// The first of its times at or after `time`.
     fn time_from(&self, time: NaiveTime) -> Option<NaiveTime>;
-    /// Times are fixed (whatever the clocks do, once), or follow the wall clock minute by minute.
+    /// Times are fixed (whatever the clocks do, once), or follow the wall clock from one time to the next.
     fn is_fixed(&self) -> bool;
-}
-
-/// Local times that match, at or after a given one, as they stand in the calendar (existing in the zone or not).
-struct Candidates<'a, C> {
-    calendar: &'a C,
-    counted_from: NaiveDate,
-    next: NaiveDateTime,
-    last: NaiveDate,
-}
-
-impl<C: Calendar> Iterator for Candidates<'_, C> {
-    type Item = NaiveDateTime;
-
-    fn next(&mut self) -> Option<NaiveDateTime> {
-        while self.next.date() <= self.last {
-            let date = self.next.date();
-            if self.calendar.fires_on(date, self.counted_from)
-                && let Some(time) = self.calendar.time_from(self.next.time())
-            {
-                self.next = date.and_time(time).checked_add_signed(TimeDelta::minutes(1))?;
-                return Some(date.and_time(time));
-            }
-            self.next = date.succ_opt()?.and_time(NaiveTime::MIN);
-        }
+    /// The last date on which it can fire, where it knows one.
+    fn last_date(&self) -> Option<NaiveDate> {
         None
     }
 }
 
-fn next(calendar: &impl Calendar, after: Time, zone: Tz, counted_from: NaiveDate) -> Option<Occurrence> {
-    let local = local_time(zone, after);
-    let last = local.date().checked_add_months(Months::new(12 * HORIZON_YEARS))?;
-    if calendar.is_fixed() {
-        // `resolve` never goes back as local times go on, so what fires after `after` is later on the wall too.
-        let mut skipped = None;
-        for wanted in (Candidates { calendar, counted_from, next: local, last }) {
-            match zones::place(zone, wanted) {
-                Place::Gap { missing, .. } if missing > LONGEST_GAP => skipped = skipped.or(Some(Note::Skipped { wanted })),
-                _ => {
-                    let occurrence = at(zone, wanted);
-                    if occurrence.instant > after {
-                        return Some(Occurrence { note: occurrence.note.or(skipped), ..occurrence });
-                    }
-                }
+/// The longest wait that is still a repetition: around 2100, 29 February is eight years away.
+const LONGEST_WAIT: Months = Months::new(12 * 8);
+
+/// An expression whose dates never come, or are more than eight years apart, is a mistake. The Gregorian calendar repeats itself after 400 years.
+fn comes_often_enough(matches: impl Fn(NaiveDate) -> bool, place: Range<usize>) -> Result<(), Error> {
+    let cycle = |year: i32| NaiveDate::from_ymd_opt(year, 1, 1).unwrap_or_default();
+    let Some(mut last) = cycle(2000).iter_days().take_while(|date| *date < cycle(2400)).find(|date| matches(*date)) else {
+        return Err(Error::new(place, "this date never comes", "no month that it names has that day; write a day that exists"));
+    };
+    while last < cycle(2400) {
+        let Some(latest) = last.checked_add_months(LONGEST_WAIT) else { break };
+        // Backwards: most expressions come again just before that.
+        match latest.iter_days().rev().take_while(|date| *date > last).find(|date| matches(*date)) {
+            Some(date) => last = date,
+            None => {
+                let help = format!("after {last} it does not come for more than eight years; write a date that comes more often, or `at`");
+                return Err(Error::new(place, "this date comes too rarely", help));
             }
         }
-        return None;
     }
-    // Clocks that are about to go back show again what they have shown already: begin there.
-    let back = zones::falls_back_soon(zone, after);
-    let mut best: Option<Occurrence> = None;
-    for wanted in (Candidates { calendar, counted_from, next: local.checked_sub_signed(back)?, last }) {
-        let (first, second) = match zones::place(zone, wanted) {
-            Place::Gap { .. } => continue,
-            Place::Once(instant) => (Occurrence { instant, local: wanted, note: None }, None),
-            Place::Twice(first, second) => {
-                let pass = |instant, second| Occurrence { instant, local: wanted, note: Some(Note::Overlap { second }) };
-                (pass(first, false), Some(pass(second, true)))
-            }
-        };
-        if best.is_some_and(|best| first.instant >= best.instant) {
-            break;
-        }
-        for found in std::iter::once(first).chain(second).filter(|found| found.instant > after) {
-            if best.is_none_or(|best| found.instant < best.instant) {
-                best = Some(found);
-            }
-        }
-        if best.is_some_and(|best| best.note.is_none()) {
-            break;
-        }
-    }
-    best
-}
-
-/// The occurrence of one fixed local time.
-fn at(zone: Tz, wanted: NaiveDateTime) -> Occurrence {
-    match zones::place(zone, wanted) {
-        Place::Once(instant) => Occurrence { instant, local: wanted, note: None },
-        Place::Twice(first, _) => Occurrence { instant: first, local: wanted, note: Some(Note::Overlap { second: false }) },
-        Place::Gap { end, .. } => Occurrence { instant: end, local: local_time(zone, end), note: Some(Note::Gap { wanted }) },
-    }
-}
-
-fn counted_from(from: Option<NaiveDateTime>) -> NaiveDateTime {
-    from.unwrap_or_else(|| NaiveDate::from_ymd_opt(2000, 1, 3).unwrap_or_default().and_time(NaiveTime::MIN))
-}
-
-/// Every so many minutes of real time, counted from an instant.
-fn interval(minutes: u32, after: Time, zone: Tz, counted_from: NaiveDateTime) -> Option<Occurrence> {
-    let step = i64::from(minutes.max(1)) * 60_000_000;
-    let start = resolve(zone, counted_from).timestamp_micros();
-    let passed = (after.timestamp_micros() - start).div_euclid(step);
-    let instant = Time::from_timestamp_micros(start.checked_add(passed.checked_add(1)?.checked_mul(step)?)?)?;
-    Some(Occurrence { instant, local: local_time(zone, instant), note: None })
+    Ok(())
 }
 
 #[cfg(test)]

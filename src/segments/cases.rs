@@ -159,6 +159,10 @@ fn the_zone_in_force_says_which_day_it_is() {
     let recipient = ZoneInForce::Recipient { fallback: Tz::America__New_York };
     assert!(is_today(&somebody, KYIV));
     assert!(!is_today(&somebody, recipient), "without a zone, the fallback's");
+    somebody.phone = Some("+380671234567".into());
+    assert!(is_today(&somebody, recipient), "the phone's country says where");
+    somebody.country = Some("US".into());
+    assert!(!is_today(&somebody, recipient), "the country rather than the phone");
     somebody.zone = Some("Europe/Kyiv".into());
     assert!(is_today(&somebody, recipient));
     somebody.zone = Some("Mars/Olympus".into());

@@ -51,7 +51,8 @@ pub(super) struct Evaluation<'p, 'm> {
 
 impl<'p, 'm> Evaluation<'p, 'm> {
     pub(super) fn new(person: &'p Person, moment: &'m Moment<'m>) -> Self {
-        let here = Here { now: moment.now, zone: moment.zone.of(person.zone.as_deref()) };
+        let here =
+            Here { now: moment.now, zone: moment.zone.of(person.zone.as_deref(), person.country.as_deref(), person.phone.as_deref()) };
         Evaluation { person, moment, here, currencies: Currencies::new(moment.currency, moment.rates) }
     }
 

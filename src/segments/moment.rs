@@ -4,7 +4,7 @@
 //! include it; `now`, hours and date-times mean an instant.
 
 use super::model::{Condition, DateOperand, DateTest, Window};
-use crate::literals::{DateExpression, Duration, Unit, WrittenTime, resolve};
+use crate::literals::{DateExpression, Duration, Unit, WrittenTime, resolve, zone_of};
 use crate::types::Time;
 use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use chrono_tz::Tz;
@@ -39,18 +39,18 @@ impl Samples {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneInForce {
     Fixed(Tz),
-    /// Each customer's own zone, where it is known.
+    /// Each customer's own zone, else that of the country or phone.
     Recipient {
         fallback: Tz,
     },
 }
 
 impl ZoneInForce {
-    /// The zone for a customer whose own is `zone`.
-    pub fn of(self, zone: Option<&str>) -> Tz {
+    /// The zone for a customer with this zone, country and phone.
+    pub fn of(self, zone: Option<&str>, country: Option<&str>, phone: Option<&str>) -> Tz {
         match self {
             ZoneInForce::Fixed(zone) => zone,
-            ZoneInForce::Recipient { fallback } => zone.and_then(|name| name.parse().ok()).unwrap_or(fallback),
+            ZoneInForce::Recipient { fallback } => zone_of(zone, country, phone).unwrap_or(fallback),
         }
     }
 }

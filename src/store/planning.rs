@@ -30,6 +30,8 @@ pub struct Selection {
     pub re_entry: Option<ReEntry>,
     /// Whether the engagement of the first channel's address is wanted.
     pub engagement: bool,
+    /// Whether it is wanted what says in which zone the customer lives.
+    pub places: bool,
 }
 
 /// Leaves out who had something of this campaign since then (`None`: ever).
@@ -50,6 +52,9 @@ pub struct Candidate {
     /// As `Selection::attributes`: JSON text, `None` when missing.
     pub attributes: Vec<Option<String>>,
     pub engaged_at: Option<i64>,
+    /// With `Selection::places`; the phone only where neither zone nor country is known.
+    pub zone: Option<String>,
+    pub phone: Option<String>,
 }
 
 /// A customer on one channel.
@@ -71,6 +76,8 @@ pub struct Planned {
     pub refusal: Option<Refusal>,
     pub address: Option<String>,
     pub site: String,
+    /// Microseconds since 1970; of a refusal too, since measures count from it.
+    pub due_at: i64,
     pub expires_at: Option<i64>,
 }
 
@@ -108,8 +115,9 @@ impl Store {
         })
     }
 
-    /// Writes one window of a plan: rows get the next numbers in their order; blocks are cut from the messages among them, which must come first.
-    pub async fn write_plan(&self, run: RunId, due: Time, rows: &[Planned], now: Time) -> Result<(), Error> {
+    /// Writes one window of a plan: rows get the next numbers in their order; blocks are cut from the messages among them, which must come first,
+    /// those due at the same time together.
+    pub async fn write_plan(&self, run: RunId, rows: &[Planned], now: Time) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -127,16 +135,12 @@ impl Store {
                 let first = end - count;
                 for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
                     let mut text = String::with_capacity(chunk.len() * 40 + 400);
-                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, ?, column9, ? FROM (VALUES ");
+                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, ? FROM (VALUES ");
                     for index in 0..chunk.len() {
-                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?)" });
+                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?)" });
                     }
                     text.push(')');
-                    let mut query = sqlx::query(sqlx::AssertSqlSafe(text))
-                        .bind(run.0)
-                        .bind(micros(due))
-                        .bind(micros(now))
-                        .persistent(chunk.len() == CHUNK);
+                    let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
                     for (index, row) in chunk.iter().enumerate() {
                         let id = first + (chunk_number * CHUNK + index) as i64;
                         query = query
@@ -148,16 +152,17 @@ impl Store {
                             .bind(row.refusal.map(Refusal::code))
                             .bind(row.address.as_deref())
                             .bind(row.site.as_str())
+                            .bind(row.due_at)
                             .bind(row.expires_at);
                     }
                     query.execute(&mut *transaction).await.doing("write a plan")?;
                 }
-                for (from, to) in blocks(rows, first) {
+                for (from, to, due) in blocks(rows, first) {
                     sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) VALUES ($1, $2, $1, $3, $4)")
                         .bind(from)
                         .bind(run.0)
                         .bind(to)
-                        .bind(micros(due))
+                        .bind(due)
                         .execute(&mut *transaction)
                         .await
                         .doing("cut blocks")?;
@@ -171,39 +176,48 @@ impl Store {
                 let column = |of: &dyn Fn(&Planned) -> i16| rows.iter().map(of).collect::<Vec<i16>>();
                 sqlx::query(
                     "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at)
-                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.address, v.site, $2, v.expires, $3
-                     FROM UNNEST($4::bigint[], $5::bigint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::smallint[], $10::text[], $11::text[], $12::bigint[])
-                          AS v(id, customer, channel, arm, state, reason, address, site, expires)")
-                    .bind(run.0).bind(micros(due)).bind(micros(now))
+                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.address, v.site, v.due, v.expires, $2
+                     FROM UNNEST($3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::bigint[], $12::bigint[])
+                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires)")
+                    .bind(run.0).bind(micros(now))
                     .bind((first..end).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.customer).collect::<Vec<i64>>())
                     .bind(column(&|row| row.channel.code())).bind(column(&|row| row.arm)).bind(column(&|row| state(row)))
                     .bind(rows.iter().map(|row| row.refusal.map(Refusal::code)).collect::<Vec<Option<i16>>>())
                     .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<Option<&str>>>())
                     .bind(rows.iter().map(|row| row.site.as_str()).collect::<Vec<&str>>())
+                    .bind(rows.iter().map(|row| row.due_at).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<Option<i64>>>())
                     .execute(&mut *transaction).await.doing("write a plan")?;
-                let (from, to): (Vec<i64>, Vec<i64>) = blocks(rows, first).into_iter().unzip();
-                sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) SELECT b.first, $1, b.first, b.last, $2 FROM UNNEST($3::bigint[], $4::bigint[]) AS b(first, last)")
-                    .bind(run.0).bind(micros(due)).bind(from).bind(to).execute(&mut *transaction).await.doing("cut blocks")?;
+                let cut = blocks(rows, first);
+                let column = |of: fn(&(i64, i64, i64)) -> i64| cut.iter().map(of).collect::<Vec<i64>>();
+                sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) SELECT b.first, $1, b.first, b.last, b.due FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[]) AS b(first, last, due)")
+                    .bind(run.0).bind(column(|block| block.0)).bind(column(|block| block.1)).bind(column(|block| block.2)).execute(&mut *transaction).await.doing("cut blocks")?;
                 transaction.commit().await.doing("write a plan")
             }
         }
     }
 }
 
-/// Rows of one statement: nine values each, and SQLite takes 32,766.
+/// Rows of one statement: ten values each, and SQLite takes 32,766.
 const CHUNK: usize = 1024;
 
 fn state(row: &Planned) -> i16 {
     if row.refusal.is_some() { MessageState::Refused.code() } else { MessageState::Planned.code() }
 }
 
-/// First and last number of each block.
-fn blocks(rows: &[Planned], first: i64) -> Vec<(i64, i64)> {
-    let messages = rows.iter().take_while(|row| row.refusal.is_none()).count() as i64;
-    let size = BLOCK as i64;
-    (0..messages).step_by(BLOCK).map(|from| (first + from, first + (from + size).min(messages) - 1)).collect()
+/// First and last number of each block, and when it is due: the messages of a block are due together.
+fn blocks(rows: &[Planned], first: i64) -> Vec<(i64, i64, i64)> {
+    let messages = rows.iter().take_while(|row| row.refusal.is_none()).count();
+    let mut cut = Vec::new();
+    let mut from = 0;
+    for together in rows[..messages].chunk_by(|a, b| a.due_at == b.due_at) {
+        for block in together.chunks(BLOCK) {
+            cut.push((first + from, first + from + block.len() as i64 - 1, block[0].due_at));
+            from += block.len() as i64;
+        }
+    }
+    cut
 }
 
 /// Adds a row to the window, and sends the window when it is full.
@@ -239,6 +253,8 @@ macro_rules! push {
                 draw_key: row.try_get(1).doing($doing)?,
                 country: row.try_get(2).doing($doing)?,
                 engaged_at: row.try_get(3).doing($doing)?,
+                zone: row.try_get(4).doing($doing)?,
+                phone: row.try_get(5).doing($doing)?,
                 ways,
                 attributes,
             });
@@ -247,7 +263,7 @@ macro_rules! push {
 }
 
 /// Columns before those of the ways.
-const FIXED: usize = 4;
+const FIXED: usize = 6;
 
 pub(crate) fn consent(state: Option<i16>, at: Option<i64>) -> Option<Consent> {
     Some(Consent { state: ConsentState::from_code(state?)?, at: at? })
@@ -297,6 +313,13 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
     let mut sql = Sql::new(dialect);
     sql.push("SELECT c.id, c.draw_key, c.country");
     sql.push(if selection.engagement { ", a0.engaged_at" } else { ", CAST(NULL AS BIGINT)" });
+    sql.push(match selection.places {
+        true => {
+            ", c.zone, CASE WHEN c.zone IS NULL AND c.country IS NULL THEN
+                 (SELECT p.address FROM addresses p WHERE p.customer_id = c.id AND p.channel = 2 AND p.is_primary = 1 LIMIT 1) END"
+        }
+        false => ", CAST(NULL AS TEXT), CAST(NULL AS TEXT)",
+    });
     for way in 0..selection.channels.len() {
         sql.push(&format!(", a{way}.address, a{way}.site, s{way}.reason, s{way}.until"));
         sql.push(&match &selection.topic {

@@ -15,6 +15,7 @@ mod report;
 mod respond;
 mod serve;
 mod render;
+mod schedules;
 mod select;
 mod tls;
 mod ledger;

@@ -74,7 +74,8 @@ static IF_MISSED: Table = Table {
     ],
 };
 
-static RECIPIENT: Choice = Choice { what: "time zone", words: &[], later: &["recipient"] };
+static RECIPIENT: Choice = Choice { what: "time zone", words: &["recipient"], later: &[] };
+static IF_PAST: Choice = Choice { what: "answer to `if_past`", words: &["skip", "now", "next_day"], later: &[] };
 
 pub static SCHEDULE: Table = Table {
     name: "a schedule",
@@ -82,7 +83,7 @@ pub static SCHEDULE: Table = Table {
         optional("at", Shape::DateTime, "", "Once: 2027-03-01 10:00"),
         optional("every", Shape::Every, "", "Again and again: day at 10:00"),
         optional("cron", Shape::Cron, "", "Five fields, as cron has them: \"0 10 * * MON\""),
-        later("quartz", "Six or seven fields, Quartz's", "write it with `every` or `cron`"),
+        optional("quartz", Shape::Quartz, "", "Six or seven fields, as Quartz has them: \"0 0 10 ? * MON#1\""),
         later(
             "anniversary",
             "Each year on a customer's day",
@@ -108,10 +109,10 @@ pub static SCHEDULE: Table = Table {
             "the workspace's",
             "The time zone of all that stands here",
         ),
-        later("fallback_zone", "The zone of who has none", "it belongs to `zone: recipient`, which comes later"),
+        optional("fallback_zone", Shape::Zone, "the workspace's", "With `zone: recipient`: of whose zone, country and phone say none"),
         optional("from", Shape::DateOrDateTime, "at once", "Nothing starts before"),
         optional("until", Shape::DateOrDateTime, "for ever", "Nothing starts after; the day itself is included"),
-        later("blackout", "Dates on which nothing starts", "blackouts come with a later version"),
+        optional("blackout", Shape::List(&Shape::Dates), "none", "Dates on which nothing starts: [ 2027-12-24 to 2027-12-26 ]"),
         later("windows", "When messages may leave", "windows come with a later version"),
         later("spread", "Over how long messages are spread", "spreading comes with a later version; until then use `rate` of the provider"),
         optional(
@@ -120,7 +121,12 @@ pub static SCHEDULE: Table = Table {
             "{ run: once, within: 1 day }",
             "What is done with what was missed while nothing ran",
         ),
-        later("if_past", "Who is past the local time", "it belongs to `zone: recipient`, which comes later"),
+        optional(
+            "if_past",
+            Shape::Word(&IF_PAST),
+            "skip",
+            "With `zone: recipient`, who is past the local time when it starts: skip, now or next_day",
+        ),
         later("if_unchanged", "Template and content are those of the run before", "it comes with a later version"),
         later("overlap", "The run before still goes", "it comes with a later version; in this one the next run starts beside it"),
     ],

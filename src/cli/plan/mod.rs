@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 /// How many coming dates are shown.
-const DATES: usize = 3;
+const DATES: usize = 10;
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     let workspace = global.workspace();
@@ -171,7 +171,7 @@ fn next_dates(campaign: &Campaign, now: Time) -> Vec<NextDate> {
     let mut dates = Vec::new();
     let mut after = now;
     while dates.len() < DATES {
-        let Some(next) = schedule.rule.after(after, schedule.zone, schedule.from, schedule.until) else { break };
+        let Some(next) = schedule.rule.after(after, schedule.zone, &schedule.bounds) else { break };
         after = next.instant;
         dates.push(NextDate {
             local: next.instant.with_timezone(&schedule.zone).format("%a %-d %b %Y %H:%M %Z").to_string(),

@@ -16,6 +16,7 @@ pub use super::sql::{Bind, Sql};
 pub use query::Member;
 
 use super::Dialect;
+use crate::literals::{COUNTRIES, LONGEST_CALLING_CODE};
 use crate::segments::moment::{Here, Range};
 use crate::segments::values::Currencies;
 use crate::segments::{Condition, DEEPEST, Moment, ZoneInForce};
@@ -160,14 +161,45 @@ impl Compiler<'_, '_> {
         let whens: Vec<String> = groups
             .into_iter()
             .map(|(zones, value)| {
-                let list = self.pick(serde_json::json!(zones).to_string(), format!("{{{}}}", zones.join(",")));
-                let list = self.text(list);
-                let is_one =
-                    self.pick(format!("c.zone IN (SELECT value FROM json_each({list}))"), format!("c.zone = ANY (CAST({list} AS text[]))"));
+                let is_one = self.lives_in(&zones);
                 format!("WHEN {is_one} THEN {value}")
             })
             .collect();
         format!("(CASE {} ELSE {otherwise} END)", whens.join(" "))
+    }
+
+    /// The customer's zone is one of these: the own, else that of the country, else that of the phone (`literals::zone_of`).
+    fn lives_in(&mut self, zones: &[&str]) -> String {
+        let countries: Vec<_> = COUNTRIES.iter().filter(|country| zones.contains(&country.zone.name())).collect();
+        let own = self.is_listed("c.zone", zones);
+        if countries.is_empty() {
+            return own;
+        }
+        let codes: Vec<&str> = countries.iter().map(|country| country.code).collect();
+        let of_country = self.is_listed("c.country", &codes);
+        let mut of_phone = Vec::new();
+        for length in 1..=LONGEST_CALLING_CODE {
+            let codes = countries.iter().flat_map(|country| country.calling_codes.iter().copied());
+            let codes: Vec<&str> = codes.filter(|code| code.len() == length).collect();
+            if !codes.is_empty() {
+                of_phone.push(self.is_listed(&format!("SUBSTR(p.address, 2, {length})"), &codes));
+            }
+        }
+        let phone = self.integer(Channel::Sms.code());
+        let of_phone = match balanced(&of_phone, " OR ") {
+            Some(one) => format!(
+                " OR c.country IS NULL AND EXISTS (SELECT 1 FROM addresses p WHERE p.customer_id = c.id AND p.channel = {phone} \
+                 AND p.is_primary = 1 AND SUBSTR(p.address, 1, 1) = '+' AND {one})"
+            ),
+            None => String::new(),
+        };
+        format!("({own} OR c.zone IS NULL AND ({of_country}{of_phone}))")
+    }
+
+    fn is_listed(&mut self, expression: &str, words: &[&str]) -> String {
+        let list = self.pick(serde_json::json!(words).to_string(), format!("{{{}}}", words.join(",")));
+        let list = self.text(list);
+        self.pick(format!("{expression} IN (SELECT value FROM json_each({list}))"), format!("{expression} = ANY (CAST({list} AS text[]))"))
     }
 
     /// `x >= low AND x < high`, as far as the range is closed.

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Rows and messages are made on one thread and dropped on another, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     posthaste::cli::main()
 }

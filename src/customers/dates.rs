@@ -79,7 +79,7 @@ impl Moment {
     /// As attributes keep it: `2027-03-01`, `2027-03-01T10:00:00`, `2027-03-01T10:00:00+02:00`.
     pub fn text(self) -> String {
         match self {
-            Moment::Date(date) => date.format("%Y-%m-%d").to_string(),
+            Moment::Date(date) => date.to_string(),
             Moment::Local(local) => local.format("%Y-%m-%dT%H:%M:%S%.f").to_string(),
             Moment::Instant(instant) => instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
         }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// Lower case without regard to neighbours, so that a part of a text stays a part of it.
 pub fn lower_case(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+    if text.is_ascii() { text.to_ascii_lowercase() } else { text.chars().flat_map(char::to_lowercase).collect() }
 }
 
 /// The lower-cased copies that `contains` searches: dotted path → text, only where lower case differs from what is written. Items of lists go

@@ -1,12 +1,11 @@
 //! Addresses of customers.
 
+use super::Doing;
 use super::Error;
 use super::batch::{Connection, Field, table};
 use super::customers::{CHUNK, among_ids, placeholders};
-use super::{Doing, Store};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use std::collections::HashSet;
 
 /// An address as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +58,12 @@ pub(super) async fn clear(connection: &mut Connection<'_>, cleared: &[(i64, i16)
     Ok(())
 }
 
-/// `fresh`: customers that have no addresses yet.
-pub(super) async fn write(connection: &mut Connection<'_>, addresses: &[AddressRow], fresh: &HashSet<i64>) -> Result<(), Error> {
-    let (new, changed): (Vec<&AddressRow>, Vec<&AddressRow>) = addresses.iter().partition(|address| fresh.contains(&address.customer));
+/// `fresh`: for each address, whether its customer has none yet.
+pub(super) async fn write(connection: &mut Connection<'_>, addresses: &[AddressRow], fresh: &[bool]) -> Result<(), Error> {
+    let (mut new, mut changed) = (Vec::with_capacity(addresses.len()), Vec::new());
+    for (address, fresh) in addresses.iter().zip(fresh) {
+        if *fresh { new.push(address) } else { changed.push(address) }
+    }
     insert(connection, &new, "").await?;
     insert(connection, &changed, " ON CONFLICT (customer_id, channel, address) DO UPDATE SET is_primary = excluded.is_primary").await
 }
@@ -106,25 +108,4 @@ async fn insert(connection: &mut Connection<'_>, addresses: &[&AddressRow], conf
         }
     }
     Ok(())
-}
-
-impl Store {
-    /// Drops what a first import builds at its end: the indexes over external ids and address keys. Nothing else may write customers meanwhile.
-    pub async fn drop_customer_indexes(&self) -> Result<(), Error> {
-        for sql in ["DROP INDEX IF EXISTS addresses_by_key", "DROP INDEX IF EXISTS customers_by_external_id"] {
-            crate::on_writer!(self, pool => sqlx::query(sql).execute(pool).await.map(|_| ())).doing("drop the indexes of customers")?;
-        }
-        Ok(())
-    }
-
-    /// Builds the indexes that an import dropped, or that were missing since one was killed; does nothing where they stand.
-    pub async fn build_customer_indexes(&self) -> Result<(), Error> {
-        for sql in [
-            "CREATE INDEX IF NOT EXISTS addresses_by_key ON addresses (key)",
-            "CREATE UNIQUE INDEX IF NOT EXISTS customers_by_external_id ON customers (external_id)",
-        ] {
-            crate::on_writer!(self, pool => sqlx::query(sql).execute(pool).await.map(|_| ())).doing("build the indexes of customers")?;
-        }
-        Ok(())
-    }
 }

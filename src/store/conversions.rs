@@ -203,10 +203,12 @@ impl Store {
         let sql = format!(
             "WITH given AS MATERIALIZED {from}, ms AS MATERIALIZED {measures}
              SELECT m.customer_id FROM given {cross} JOIN runs r ON r.id = given.run {cross} JOIN ms ON ms.version = r.version_id
-             {cross} JOIN messages m ON m.run_id = r.id
-             {cross} JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id
+             {cross} JOIN events e ON e.name = ms.event AND e.occurred_at >= r.due_at - {day}
+             {cross} JOIN messages m ON m.run_id = r.id AND m.customer_id = e.customer_id AND m.step = 0 AND m.arm >= 0
                                   AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest
-             WHERE m.step = 0 AND m.arm >= 0 LIMIT 1",
+             LIMIT 1",
+            // A person's own due time is at most so much before that of the run.
+            day = 26 * 3_600_000_000_i64,
             cross = self.pick("CROSS", ""),
             from = table_in(self.dialect(), Some("from"), &[("run", Field::Long)]),
             measures = table_in(self.dialect(), Some("measures"), &MEASURES),

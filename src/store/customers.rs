@@ -43,8 +43,6 @@ pub struct Wanted {
     pub keys: Vec<[u8; 16]>,
     /// Numbers already known.
     pub ids: Vec<i64>,
-    /// When the caller knows who is stored (a first import), external ids and keys are not looked up; this is the last number then.
-    pub last: Option<i64>,
     pub with_consents: bool,
 }
 
@@ -281,23 +279,10 @@ async fn numbers(connection: &mut Connection<'_>, wanted: &Wanted) -> Result<Num
     Ok(numbers)
 }
 
-const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM customers";
-
 pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Result<Found, Error> {
     let mut found = Found::default();
-    if let Some(expected) = wanted.last {
-        let (last,): (i64,) = match connection {
-            Connection::Sqlite(connection) => sqlx::query_as(LAST).fetch_one(&mut **connection).await,
-            Connection::Postgres(connection) => sqlx::query_as(LAST).fetch_one(&mut **connection).await,
-        }
-        .doing("look up customers")?;
-        if last != expected {
-            let what = "another process writes customers during a first import; run the import again, alone".into();
-            return Err(Error::Unexpected { doing: "import customers", what });
-        }
-    }
     let mut ids: HashSet<i64> = wanted.ids.iter().copied().collect();
-    if wanted.last.is_none() && !wanted.external_ids.is_empty() {
+    if !wanted.external_ids.is_empty() {
         let rows: Vec<(i64, String)> =
             among(connection, "SELECT id, external_id FROM customers WHERE external_id @", &wanted.external_ids).await?;
         for (id, external_id) in rows {
@@ -305,7 +290,7 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
             found.by_external_id.insert(external_id, id);
         }
     }
-    if wanted.last.is_none() && !wanted.keys.is_empty() {
+    if !wanted.keys.is_empty() {
         for (id, key) in among_keys(connection, &wanted.keys).await? {
             let Ok(key) = <[u8; 16]>::try_from(key.as_slice()) else { continue };
             ids.insert(id);
@@ -333,23 +318,11 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
             }
         }
     }
-    if wanted.last.is_some() {
-        for customer in found.customers.values() {
-            if let Some(external_id) = &customer.external_id {
-                found.by_external_id.insert(external_id.clone(), customer.id);
-            }
-            for address in &customer.addresses {
-                let customers = found.by_key.entry(address.key).or_default();
-                if !customers.contains(&customer.id) {
-                    customers.push(customer.id);
-                }
-            }
-        }
-    }
     Ok(found)
 }
 
-async fn write(connection: &mut Connection<'_>, changes: &mut Changes) -> Result<Vec<i64>, Error> {
+/// Writes a batch; gives the numbers of the new customers.
+pub(super) async fn write(connection: &mut Connection<'_>, changes: &mut Changes) -> Result<Vec<i64>, Error> {
     let new_ids = next_ids(connection, "customers", changes.new.len()).await?;
     let real = |id: i64| if id < 0 { new_ids.get(usize::try_from(-id - 1).unwrap_or(0)).copied().unwrap_or(id) } else { id };
     for customer in &mut changes.new {
@@ -358,7 +331,9 @@ async fn write(connection: &mut Connection<'_>, changes: &mut Changes) -> Result
     for (id, _) in &mut changes.cleared {
         *id = real(*id);
     }
+    let mut fresh = Vec::with_capacity(changes.addresses.len());
     for address in &mut changes.addresses {
+        fresh.push(address.customer < 0);
         address.customer = real(address.customer);
     }
     for consent in &mut changes.consents {
@@ -367,7 +342,6 @@ async fn write(connection: &mut Connection<'_>, changes: &mut Changes) -> Result
     insert(connection, &changes.new).await?;
     update(connection, &changes.changed).await?;
     super::addresses::clear(connection, &changes.cleared).await?;
-    let fresh: HashSet<i64> = new_ids.iter().copied().collect();
     super::addresses::write(connection, &changes.addresses, &fresh).await?;
     super::consents::append(connection, &changes.consents).await?;
     super::suppressions::suppress(connection, &changes.suppressions).await?;

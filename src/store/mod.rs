@@ -16,6 +16,7 @@ pub mod conversions;
 pub mod customers;
 pub mod definitions;
 pub mod events;
+pub mod filling;
 pub mod ledger;
 pub mod links;
 pub mod nodes;
@@ -216,7 +217,9 @@ impl Store {
             .pragma("cache_size", "-32000")
             .pragma("temp_store", "MEMORY")
             .pragma("secure_delete", "ON")
-            .pragma("journal_size_limit", "67108864");
+            .pragma("journal_size_limit", "67108864")
+            // Rows that a reading thread may be ahead: with few, two threads wake each other for every row.
+            .row_buffer_size(1024);
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)

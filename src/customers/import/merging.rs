@@ -3,6 +3,7 @@
 //! Found by external id, then email, then phone. Two different customers, or an email or phone of somebody with another external id, reject
 //! the row and both are named. An empty cell leaves, `null` clears. Rows of one batch see each other in their order.
 
+use super::first::First;
 use super::people::{ConsentGiven, Given, Person};
 use super::{Outcome, Settings, Sink};
 use crate::customers::email;
@@ -12,97 +13,28 @@ use crate::store::consents::{ConsentRow, StoredConsent};
 use crate::store::customers::{Changes, Customer, Found, Wanted};
 use crate::store::suppressions::SuppressionRow;
 use crate::store::{self, Store, micros};
-use crate::types::{Channel, ConsentState, SuppressionReason};
+use crate::types::{Channel, ConsentState, SuppressionReason, Time};
 use serde_json::{Map, Value};
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeSet;
 
-/// Writes people; knows who was stored when the base was empty at the start.
+/// Writes people.
 pub(crate) struct Writer {
     store: Store,
     source: String,
-    now: i64,
-    now_time: crate::types::Time,
+    now: Time,
     dry_run: bool,
-    /// Hash of external id or address key → number. Kept while this import is the first one: everybody stored is in it.
-    everybody: Option<HashMap<u64, i64>>,
-    hasher: RandomState,
-    /// The last number given by this import while it is the first one.
-    last: i64,
+    /// While this import is the first one into an empty base.
+    first: Option<First>,
 }
-
-/// Beyond so many entries memory would grow too much: the indexes are built, and the import goes on with them.
-const MOST_KNOWN: usize = 6_000_000;
 
 impl Writer {
     pub fn new(store: Store, settings: &Settings) -> Writer {
-        Writer {
-            store,
-            source: settings.source.clone(),
-            now: micros(settings.now),
-            now_time: settings.now,
-            dry_run: settings.dry_run,
-            everybody: None,
-            hasher: RandomState::new(),
-            last: 0,
-        }
+        Writer { store, source: settings.source.clone(), now: settings.now, dry_run: settings.dry_run, first: None }
     }
 
-    /// Drops the indexes of an empty base, to build them at the end: several times faster. Nothing else may write customers meanwhile;
-    /// a batch that finds somebody else's customers stops the import.
+    /// Fills an empty base without its indexes, to build them at the end: several times faster. Nothing else may write customers meanwhile.
     pub async fn first_import(&mut self) -> Result<(), store::Error> {
-        self.store.drop_customer_indexes().await?;
-        self.everybody = Some(HashMap::new());
-        Ok(())
-    }
-
-    fn wanted(&self, people: &[Person]) -> Wanted {
-        let mut wanted = Wanted { with_consents: people.iter().any(|person| !person.consents.is_empty()), ..Wanted::default() };
-        let keys = people.iter().flat_map(|person| [&person.email, &person.phone]).filter_map(|given| match given {
-            Given::Value((_, key)) => Some(*key),
-            _ => None,
-        });
-        match &self.everybody {
-            None => {
-                wanted.external_ids = people.iter().filter_map(|person| person.external_id.clone()).collect();
-                wanted.keys = keys.collect();
-            }
-            Some(everybody) => {
-                wanted.last = Some(self.last);
-                let external_ids = people.iter().filter_map(|person| person.external_id.as_deref()).map(|id| self.hash(id.as_bytes()));
-                let mut ids: BTreeSet<i64> = external_ids.filter_map(|hash| everybody.get(&hash).copied()).collect();
-                ids.extend(keys.filter_map(|key| everybody.get(&self.hash(&key)).copied()));
-                wanted.ids = ids.into_iter().collect();
-            }
-        }
-        wanted
-    }
-
-    fn hash(&self, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one(bytes)
-    }
-
-    async fn remember(&mut self, people: &[Person], numbers: &[Option<i64>], new_ids: &[i64]) -> Result<(), store::Error> {
-        let Some(mut everybody) = self.everybody.take() else { return Ok(()) };
-        self.last = new_ids.last().copied().unwrap_or(self.last);
-        for (person, number) in people.iter().zip(numbers) {
-            let Some(number) = number else { continue };
-            let id = if *number < 0 { new_ids.get((-number - 1) as usize).copied().unwrap_or(*number) } else { *number };
-            if let Some(external_id) = &person.external_id {
-                everybody.insert(self.hash(external_id.as_bytes()), id);
-            }
-            for given in [&person.email, &person.phone] {
-                if let Given::Value((_, key)) = given {
-                    everybody.insert(self.hash(key), id);
-                }
-            }
-        }
-        if everybody.len() < MOST_KNOWN {
-            self.everybody = Some(everybody);
-        } else {
-            drop(everybody);
-            self.store.build_customer_indexes().await?;
-        }
+        self.first = Some(First::begin(&self.store).await?);
         Ok(())
     }
 }
@@ -112,22 +44,46 @@ impl Sink for Writer {
 
     async fn write(&mut self, mut people: Vec<Person>) -> Result<Vec<Outcome>, store::Error> {
         let new_attributes: Vec<_> = people.iter_mut().flat_map(|person| std::mem::take(&mut person.new_attributes)).collect();
-        if !self.dry_run {
-            self.store.keep_attribute_types(&new_attributes, self.now_time).await?;
+        if !self.dry_run && !new_attributes.is_empty() {
+            if let Some(first) = &mut self.first {
+                first.commit().await?;
+            }
+            self.store.keep_attribute_types(&new_attributes, self.now).await?;
         }
-        let wanted = self.wanted(&people);
-        let (source, now) = (self.source.clone(), self.now);
-        let decide = |found| merge(&people, found, &source, now);
-        let (written, (outcomes, numbers)) = self.store.upsert_customers(&wanted, self.dry_run, decide).await?;
-        self.remember(&people, &numbers, &written.new_ids).await?;
+        let (source, now) = (&self.source, micros(self.now));
+        let Some(first) = &mut self.first else {
+            let wanted = wanted(&people);
+            let (_, (outcomes, _)) = self.store.upsert_customers(&wanted, self.dry_run, |found| merge(people, found, source, now)).await?;
+            return Ok(outcomes);
+        };
+        let hashes = first.hashes(&people);
+        let found = first.found(&self.store, &people, &hashes).await?;
+        let (changes, (outcomes, numbers)) = merge(people, found, source, now);
+        first.write(changes, &hashes, &numbers).await?;
+        if first.is_full() {
+            self.finish().await?;
+        }
         Ok(outcomes)
     }
 
     async fn finish(&mut self) -> Result<Vec<String>, store::Error> {
-        if self.everybody.take().is_some() {
-            self.store.build_customer_indexes().await?;
+        if let Some(first) = self.first.take() {
+            first.finish(&self.store).await?;
         }
         Ok(Vec::new())
+    }
+}
+
+fn wanted(people: &[Person]) -> Wanted {
+    let keys = people.iter().flat_map(|person| [&person.email, &person.phone]).filter_map(|given| match given {
+        Given::Value((_, key)) => Some(*key),
+        _ => None,
+    });
+    Wanted {
+        external_ids: people.iter().filter_map(|person| person.external_id.clone()).collect(),
+        keys: keys.collect(),
+        with_consents: people.iter().any(|person| !person.consents.is_empty()),
+        ..Wanted::default()
     }
 }
 
@@ -135,12 +91,12 @@ impl Sink for Writer {
 type Merged = (Vec<Outcome>, Vec<Option<i64>>);
 
 /// Pure: what a batch of people makes of who was found.
-pub(crate) fn merge(people: &[Person], found: Found, source: &str, now: i64) -> (Changes, Merged) {
+pub(crate) fn merge(people: Vec<Person>, found: Found, source: &str, now: i64) -> (Changes, Merged) {
     let mut merging = Merging {
         found,
         source,
         now,
-        fresh: 0,
+        fresh: Vec::with_capacity(people.len()),
         changed: BTreeSet::new(),
         readdressed: BTreeSet::new(),
         cleared: BTreeSet::new(),
@@ -166,8 +122,8 @@ struct Merging<'a> {
     found: Found,
     source: &'a str,
     now: i64,
-    /// New customers so far; their ids are -1, -2, …
-    fresh: i64,
+    /// New customers; their ids are -1, -2, …
+    fresh: Vec<Customer>,
     changed: BTreeSet<i64>,
     readdressed: BTreeSet<(i64, i16)>,
     cleared: BTreeSet<(i64, i16)>,
@@ -175,10 +131,17 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn take(&mut self, person: &Person) -> Result<(i64, Outcome), String> {
-        match self.who(person)? {
+    fn customer(&self, id: i64) -> Option<&Customer> {
+        match fresh_place(id) {
+            Some(place) => self.fresh.get(place),
+            None => self.found.customers.get(&id),
+        }
+    }
+
+    fn take(&mut self, person: Person) -> Result<(i64, Outcome), String> {
+        match self.who(&person)? {
             Some(id) => {
-                let changed = self.change(id, person)?;
+                let changed = self.change(id, &person)?;
                 Ok((id, if changed { Outcome::Changed } else { Outcome::Unchanged }))
             }
             None => {
@@ -207,7 +170,7 @@ impl Merging<'_> {
             }
         }
         let Some((id, how)) = who else { return Ok(None) };
-        let theirs = self.found.customers.get(&id).and_then(|customer| customer.external_id.as_ref());
+        let theirs = self.customer(id).and_then(|customer| customer.external_id.as_ref());
         if let (Some(given), Some(theirs)) = (&person.external_id, theirs)
             && given != theirs
         {
@@ -217,7 +180,7 @@ impl Merging<'_> {
     }
 
     fn named(&self, id: i64) -> String {
-        let external_id = self.found.customers.get(&id).and_then(|customer| customer.external_id.as_deref());
+        let external_id = self.customer(id).and_then(|customer| customer.external_id.as_deref());
         match (external_id, id > 0) {
             (Some(external_id), true) => format!("the customer `{external_id}` (#{id})"),
             (Some(external_id), false) => format!("the new customer `{external_id}` of a row above"),
@@ -226,13 +189,14 @@ impl Merging<'_> {
         }
     }
 
-    fn add(&mut self, person: &Person) -> Result<i64, String> {
+    fn add(&mut self, mut person: Person) -> Result<i64, String> {
         let address = [&person.email, &person.phone].into_iter().find_map(|given| match given {
             Given::Value((address, _)) => Some(address.clone()),
             _ => None,
         });
+        let id = -(self.fresh.len() as i64 + 1);
         let mut customer = Customer {
-            id: -(self.fresh + 1),
+            id,
             external_id: None,
             draw_key: person.external_id.clone().or(address).unwrap_or_default(),
             first_name: None,
@@ -240,27 +204,31 @@ impl Merging<'_> {
             language: None,
             country: None,
             zone: None,
-            attributes: Map::new(),
+            attributes: Map::with_capacity(person.attributes.len()),
             folded: None,
             created_at: self.now,
             updated_at: self.now,
             erased_at: None,
-            addresses: Vec::new(),
-            consents: Vec::new(),
+            addresses: Vec::with_capacity(2),
+            consents: Vec::with_capacity(person.consents.len()),
         };
-        own_fields(&mut customer, person);
-        set_attributes(&mut customer.attributes, person)?;
-        let id = customer.id;
-        self.fresh += 1;
-        self.found.customers.insert(id, customer);
-        self.register(id, person);
-        self.addresses(id, person);
-        self.consents(id, person);
+        own_fields(&mut customer, &person);
+        for (path, value) in std::mem::take(&mut person.attributes) {
+            if value.is_null() {
+                clear(&mut customer.attributes, &path);
+            } else {
+                set(&mut customer.attributes, &path, value)?;
+            }
+        }
+        self.fresh.push(customer);
+        self.register(id, &person);
+        self.addresses(id, &person);
+        self.consents(id, &person);
         Ok(id)
     }
 
     fn change(&mut self, id: i64, person: &Person) -> Result<bool, String> {
-        let Some(customer) = self.found.customers.get_mut(&id) else { return Ok(false) };
+        let Some(customer) = stored(&mut self.fresh, &mut self.found, id) else { return Ok(false) };
         let attributes = if person.attributes.iter().all(|(path, value)| at_path(&customer.attributes, path) == Some(value)) {
             None
         } else {
@@ -293,7 +261,7 @@ impl Merging<'_> {
     fn addresses(&mut self, id: i64, person: &Person) -> bool {
         let mut changed = false;
         for (channel, given) in [(Channel::Email, &person.email), (Channel::Sms, &person.phone)] {
-            let Some(customer) = self.found.customers.get_mut(&id) else { continue };
+            let Some(customer) = stored(&mut self.fresh, &mut self.found, id) else { continue };
             let channel = channel.code();
             match given {
                 Given::Nothing => {}
@@ -340,7 +308,7 @@ impl Merging<'_> {
             }
         }
         for channel in &person.suppressed {
-            let Some(customer) = self.found.customers.get(&id) else { continue };
+            let Some(customer) = stored(&mut self.fresh, &mut self.found, id) else { continue };
             for address in customer.addresses.iter().filter(|address| address.channel == channel.code() && address.is_primary) {
                 self.changes.suppressions.push(SuppressionRow {
                     key: address.key,
@@ -357,7 +325,7 @@ impl Merging<'_> {
 
     fn consents(&mut self, id: i64, person: &Person) -> bool {
         let mut changed = false;
-        let Some(customer) = self.found.customers.get_mut(&id) else { return false };
+        let Some(customer) = stored(&mut self.fresh, &mut self.found, id) else { return false };
         for given in &person.consents {
             let channel = given.channel.code();
             let known = customer.consents.iter_mut().find(|known| known.topic == *given.topic && known.channel == channel);
@@ -391,7 +359,7 @@ impl Merging<'_> {
 
     fn finish(mut self) -> Changes {
         for (id, channel) in &self.readdressed {
-            let Some(customer) = self.found.customers.get(id) else { continue };
+            let Some(customer) = stored(&mut self.fresh, &mut self.found, *id) else { continue };
             for address in customer.addresses.iter().filter(|address| address.channel == *channel) {
                 let domain = address.address.rsplit_once('@').map(|(_, domain)| domain);
                 self.changes.addresses.push(AddressRow {
@@ -405,12 +373,10 @@ impl Merging<'_> {
             }
         }
         self.changes.cleared = self.cleared.into_iter().filter(|(id, _)| *id > 0).collect();
-        for number in 1..=self.fresh {
-            if let Some(mut customer) = self.found.customers.remove(&-number) {
-                customer.folded = folded(&mut customer);
-                self.changes.new.push(customer);
-            }
+        for customer in &mut self.fresh {
+            customer.folded = folded(customer);
         }
+        self.changes.new = self.fresh;
         for id in self.changed.into_iter().filter(|id| *id > 0) {
             if let Some(mut customer) = self.found.customers.remove(&id) {
                 customer.folded = folded(&mut customer);
@@ -419,6 +385,19 @@ impl Merging<'_> {
             }
         }
         self.changes
+    }
+}
+
+/// Where among the new customers of a batch this number stands, if it is one of theirs.
+fn fresh_place(id: i64) -> Option<usize> {
+    usize::try_from(-id - 1).ok()
+}
+
+/// The customer of this number: a new one of the batch, or one who was found.
+fn stored<'a>(fresh: &'a mut [Customer], found: &'a mut Found, id: i64) -> Option<&'a mut Customer> {
+    match fresh_place(id) {
+        Some(place) => fresh.get_mut(place),
+        None => found.customers.get_mut(&id),
     }
 }
 
@@ -516,18 +495,18 @@ fn at_path<'a>(attributes: &'a Map<String, Value>, path: &str) -> Option<&'a Val
 fn set_attributes(attributes: &mut Map<String, Value>, person: &Person) -> Result<bool, String> {
     let mut changed = false;
     for (path, value) in &person.attributes {
-        changed |= if value.is_null() { clear(attributes, path) } else { set(attributes, path, value)? };
+        changed |= if value.is_null() { clear(attributes, path) } else { set(attributes, path, value.clone())? };
     }
     Ok(changed)
 }
 
-fn set(attributes: &mut Map<String, Value>, path: &str, value: &Value) -> Result<bool, String> {
+fn set(attributes: &mut Map<String, Value>, path: &str, value: Value) -> Result<bool, String> {
     match path.split_once('.') {
         None => {
-            if attributes.get(path) == Some(value) {
+            if attributes.get(path) == Some(&value) {
                 return Ok(false);
             }
-            attributes.insert(path.to_string(), value.clone());
+            attributes.insert(path.to_string(), value);
             Ok(true)
         }
         Some((first, rest)) => match attributes.entry(first).or_insert_with(|| Value::Object(Map::new())) {

@@ -8,6 +8,7 @@ pub mod catalogue;
 mod columns;
 pub mod consents;
 pub mod events;
+mod first;
 pub mod merging;
 pub mod people;
 pub mod suppressions;
@@ -193,7 +194,7 @@ where
     I: Intake,
     S: Sink<Item = I::Item>,
 {
-    let (sender, mut pieces) = tokio::sync::mpsc::channel(3);
+    let (sender, mut pieces) = tokio::sync::mpsc::channel(2);
     let reading = tokio::task::spawn_blocking(move || {
         let send = |piece| sender.blocking_send(piece).is_ok();
         let end = match read_all(input, &mut intake, &send) {

@@ -145,6 +145,12 @@ pub enum Shape {
     Quartz,
     /// A date, or a range of dates.
     Dates,
+    /// `21:00 to 09:00`
+    Hours,
+    /// `sunday`, `monday to friday`
+    Weekdays,
+    /// `10:00`
+    Time,
     Word(&'static Choice),
     Reference(Kind),
     List(&'static Shape),
@@ -197,6 +203,9 @@ impl Shape {
             Shape::Every => "a repetition like `day at 10:00`".into(),
             Shape::Cron => "five fields like \"0 10 * * MON\"".into(),
             Shape::Quartz => "six or seven fields like \"0 0 10 ? * MON#1\"".into(),
+            Shape::Hours => "hours like `21:00 to 09:00`".into(),
+            Shape::Weekdays => "days like `sunday` or `monday to friday`".into(),
+            Shape::Time => "a time of day like `10:00`".into(),
             Shape::Dates => "a date like `2027-12-24`, or `2027-12-24 to 2027-12-26`".into(),
             Shape::Word(choice) => format!("one of {}", quoted(choice.words.iter().copied())),
             Shape::Reference(kind) => format!("the name of a {}", kind.word()),

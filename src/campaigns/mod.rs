@@ -22,6 +22,7 @@ mod segment;
 mod shapes;
 mod tables;
 mod tests;
+mod timing;
 mod variables;
 mod words_of_messages;
 mod workspace;

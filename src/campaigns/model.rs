@@ -2,9 +2,10 @@
 //!
 //! The shapes follow files.md §2–3. What is read but not built yet never gets this far: it is a problem of the file.
 
+pub use super::timing::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, Window};
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
 pub use crate::segments::Catalog;
-use crate::segments::{Condition, ZoneInForce};
+use crate::segments::Condition;
 use crate::types::{Channel, Class, ConsentState, Time};
 use chrono::{NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
@@ -206,52 +207,6 @@ pub struct Measure {
     /// The property with the money.
     pub value: Option<String>,
     pub within: Duration,
-}
-
-/// When.
-#[derive(Debug, Clone)]
-pub struct Schedule {
-    pub rule: crate::schedule::Rule,
-    /// The zone in force; with `zone: recipient` that of whose own is not known.
-    pub zone: Tz,
-    /// `zone: recipient`: each at the local time of the own zone.
-    pub recipient: bool,
-    /// From when until when, and on which dates nothing starts.
-    pub bounds: crate::schedule::Bounds,
-    /// `if_missed: { within }`, and whether missed occurrences run.
-    pub missed: Missed,
-    /// With `zone: recipient`.
-    pub if_past: IfPast,
-}
-
-impl Schedule {
-    /// Whose days and local times count.
-    pub fn zone_in_force(&self) -> ZoneInForce {
-        if self.recipient { ZoneInForce::Recipient { fallback: self.zone } } else { ZoneInForce::Fixed(self.zone) }
-    }
-}
-
-/// What is done for those who are past the local time when a run in each person's own zone starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfPast {
-    /// Refused `past_local_time`.
-    Skip,
-    Now,
-    /// At the same local time of the next day.
-    NextDay,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missed {
-    pub run: MissedRun,
-    pub within: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissedRun {
-    Once,
-    Skip,
-    All,
 }
 
 /// Who.

@@ -3,7 +3,7 @@
 use super::fields::{Choice, Kind, Shape, quoted};
 use super::names::Names;
 use crate::diagnostics::nearest;
-use crate::literals::{self, DateRange, Duration, Money, Rate, Share, WrittenTime, codes};
+use crate::literals::{self, DateRange, Duration, HourRange, Money, Rate, Share, WeekdayRange, WrittenTime, codes};
 
 /// What is wrong with a value.
 #[derive(Debug, Default)]
@@ -44,6 +44,9 @@ pub fn check(text: &str, shape: &Shape, names: &Names) -> Result<(), Wrong> {
         Shape::DateTime => drop(WrittenTime::read(text)?),
         Shape::DateOrDateTime => drop(if text.len() > 10 { WrittenTime::read(text).map(drop) } else { literals::date(text).map(drop) }?),
         Shape::Dates => drop(DateRange::read(text)?),
+        Shape::Hours => drop(HourRange::read(text)?),
+        Shape::Weekdays => drop(WeekdayRange::read(text)?),
+        Shape::Time => drop(literals::time(text)?),
         Shape::Share => drop(Share::read(text)?),
         Shape::Money => drop(Money::read(text, currency())?),
         Shape::Price => drop(literals::price(text, currency())?),

@@ -98,6 +98,9 @@ impl Writer {
             Shape::Name => json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$" }),
             Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+ (second|minute|hour|day|week|month|year)s?$" }),
             Shape::DateTime => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]" }),
+            Shape::Hours => json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2} to [0-9]{2}:[0-9]{2}$" }),
+            Shape::Weekdays => json!({ "type": "string" }),
+            Shape::Time => json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2}" }),
             Shape::Dates => {
                 json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}( to [0-9]{4}-[0-9]{2}-[0-9]{2})?$" })
             }

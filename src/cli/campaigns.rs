@@ -1,6 +1,6 @@
 //! `posthaste campaigns`: what is applied, and the brakes.
 
-use super::{Exit, Format, Global, table};
+use super::{Exit, Format, Global, dates, table};
 use crate::store::definitions::CampaignRow;
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -54,10 +54,22 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         }
         What::Show { campaign } => {
             let Some(row) = store.campaign(&campaign).await? else { bail!(unknown(&campaign)) };
-            if global.format == Format::Table {
-                println!("{}: {} ({}, {})", row.key, row.title, row.class, state(&row));
+            let schedule = match row.version {
+                Some(version) => store.load_definitions(version).await?.campaigns.remove(&campaign).map(|campaign| campaign.schedule),
+                None => None,
+            };
+            let next = schedule.map(|schedule| dates::next(&schedule, now)).unwrap_or_default();
+            let runs = super::runs::rows(&store, Some(&campaign)).await?;
+            if global.format == Format::Json {
+                let all = json!({ "campaign": row.key, "title": row.title, "class": row.class, "state": state(&row), "next": next, "runs": runs });
+                println!("{all:#}");
+            } else {
+                if global.format == Format::Table {
+                    println!("{}: {} ({}, {})", row.key, row.title, row.class, state(&row));
+                    next.iter().for_each(|date| println!("  next  {}", date.line()));
+                }
+                table::print(global.format, &super::runs::COLUMNS, &runs)?;
             }
-            table::print(global.format, &super::runs::COLUMNS, &super::runs::rows(&store, Some(&campaign)).await?)?;
         }
         What::Pause { campaign } => {
             if !store.pause_campaign(&campaign, Some(now)).await? {

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod catcher;
 pub mod customers;
+pub mod dates;
 pub mod export;
 pub mod import;
 pub mod git;

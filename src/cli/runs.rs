@@ -35,7 +35,8 @@ enum What {
 }
 
 /// Columns of the listing.
-pub const COLUMNS: [&str; 10] = ["campaign", "run", "state", "due", "selected", "refused", "messages", "waiting", "accepted", "failed"];
+pub const COLUMNS: [&str; 11] =
+    ["campaign", "run", "state", "due", "selected", "refused", "messages", "waiting", "accepted", "failed", "left_out"];
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     let store = global.store().await?;
@@ -94,6 +95,7 @@ pub async fn rows(store: &Store, campaign: Option<&str>) -> anyhow::Result<Vec<V
             "campaign": run.key, "run": run.number, "state": run.state, "due": run.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             "selected": funnel.selected(), "refused": funnel.refused(), "messages": funnel.all_messages(), "waiting": funnel.waiting(),
             "accepted": funnel.accepted(), "failed": funnel.in_state(crate::types::MessageState::Failed),
+            "left_out": run.left_out,
         }));
     }
     Ok(rows)

@@ -8,7 +8,7 @@ use crate::customers::keys::Keys;
 use crate::customers::phone;
 use crate::reports::selection;
 use crate::reports::why::{self, Answer, Known, wall};
-use crate::segments::{Moment, Samples};
+use crate::segments::{Condition, Moment, Samples};
 use crate::store::customers::{Customer, Wanted};
 use crate::store::reports::CountedCampaign;
 use crate::store::{Store, from_micros};
@@ -120,7 +120,7 @@ async fn not_selected(
         None => format!("Not sent: {} has not run yet", campaign.key),
         Some(past) => {
             let planned = from_micros(past.planned_at.unwrap_or(past.due_at));
-            let decided = decided(store, campaign, customer, VersionId(past.version_id), planned).await?;
+            let decided = decided(store, campaign, customer, VersionId(past.version_id), planned, from_micros(past.due_at)).await?;
             format!("Not sent: not selected for run {}, planned on {}: {decided}", past.number, wall(planned, zone))
         }
     };
@@ -143,6 +143,7 @@ async fn decided(
     customer: &Customer,
     version: VersionId,
     planned: Time,
+    due: Time,
 ) -> anyhow::Result<String> {
     let born = from_micros(customer.created_at);
     if born > planned {
@@ -166,7 +167,12 @@ async fn decided(
         seed: &definitions.workspace.seed,
         samples: Samples::NONE,
     };
-    Ok(match selection::left_out(&definition.audience, &person, &moment) {
+    let mut audience = definition.audience.clone();
+    if let Some(own_day) = &definition.schedule.own_day {
+        let day = own_day.condition(due.with_timezone(&definition.schedule.zone).date_naive());
+        audience.condition = Some(Condition::All(std::iter::once(day).chain(audience.condition).collect()));
+    }
+    Ok(match selection::left_out(&audience, &person, &moment) {
         Some(reason) => reason,
         None => {
             format!("{unknown} then, and would be by what is known today; data or consent came in since, or re-entry kept the customer out")

@@ -1,7 +1,7 @@
 //! One claim: a block, or messages whose time to be tried again has come. Loads it, asks again what may have changed, composes, and lets each
 //! message fly.
 
-use super::compose::{Compiled, Sending, Unsendable, message_of};
+use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
 use super::hand_over::{Flight, fly};
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
@@ -127,6 +127,11 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
             leave(inner, open, due.id, state, reason.map(Refusal::code), detail);
             continue;
         }
+        let opens = opens(&due, campaign, now);
+        if opens > now {
+            defer(inner, open, &due, opens, "waits for the next window of the schedule".into());
+            continue;
+        }
         if !inner.may_go(claimed.run) {
             stay(inner, open, &due, Time::UNIX_EPOCH, None);
             continue;
@@ -134,6 +139,26 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
         prepare(inner, open, &sending, campaign, due, now).await;
     }
     Ok(())
+}
+
+/// When the schedule's windows let the message leave: now, or later.
+fn opens(due: &Due, campaign: &Campaign, now: Time) -> Time {
+    let schedule = &campaign.schedule;
+    let zone = if schedule.recipient { zone_of_person(&due.person).unwrap_or(schedule.zone) } else { schedule.zone };
+    schedule.open_from(now, zone)
+}
+
+/// The message waits by rule, by itself.
+fn defer(inner: &Inner, open: &Open, due: &Due, until: Time, why: String) {
+    inner.committer.left(Left {
+        message: due.id,
+        claim: open.claim,
+        state: MessageState::Deferred,
+        reason: None,
+        detail: Some(why),
+        next_at: Some(until),
+    });
+    open.one_done();
 }
 
 /// Composes a message and lets it fly.

@@ -70,6 +70,7 @@ impl Sending {
             state: RunState::Planning,
             planned_at: None,
             finished_at: None,
+            left_out: None,
         };
         let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();
         let compiled = Arc::new(Compiled::new(definitions, key, VersionId(0)));
@@ -365,7 +366,7 @@ pub fn root(person: &Person) -> Result<Map<String, Value>, Unsendable> {
 }
 
 /// Where the customer lives, as far as it is known.
-fn zone_of_person(person: &Person) -> Option<Tz> {
+pub(super) fn zone_of_person(person: &Person) -> Option<Tz> {
     zone_of(person.zone.as_deref(), person.country.as_deref(), person.phone.as_deref())
 }
 

@@ -112,7 +112,7 @@ impl<'a> Decider<'a> {
             campaign,
             channels,
             now,
-            times: Times::new(&campaign.schedule, occurrence, now),
+            times: Times::new(&workspace.seed, campaign, occurrence, now),
             rules,
             reaches,
             shared: HashMap::new(),
@@ -143,7 +143,7 @@ impl<'a> Decider<'a> {
         let message = message_for(self.campaign, arm.unwrap_or(HELD_OUT + 1));
         let (message, verdict) = self.way(&candidate, message);
         let channel = message.channel;
-        let when = self.times.of(candidate.zone.as_deref(), candidate.country.as_deref(), candidate.phone.as_deref());
+        let when = self.times.of(&candidate.draw_key, candidate.zone.as_deref(), candidate.country.as_deref(), candidate.phone.as_deref());
         let way = self.way_of(&candidate, channel);
         let mut row = Planned {
             customer: candidate.id,

@@ -8,7 +8,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use chrono_tz::Tz;
 
 /// What `if_missed: skip` still takes as on time.
-const GRACE: TimeDelta = TimeDelta::minutes(5);
+pub const GRACE: TimeDelta = TimeDelta::minutes(5);
 /// How long before the local time of the schedule's own zone a run in each person's zone is planned: between the first zone (UTC+14) and the
 /// last (UTC−12) lie 26 hours, so nobody's time has passed by then, whatever that zone is.
 pub const LEAD: TimeDelta = TimeDelta::hours(26);
@@ -108,7 +108,7 @@ pub fn look(schedule: &Schedule, since: Time, now: Time) -> Due {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaigns::{IfPast, Missed};
+    use crate::campaigns::{IfPast, Missed, Overlap};
     use crate::literals::Duration;
     use crate::schedule::{Bounds, Rule};
 
@@ -120,11 +120,16 @@ mod tests {
     fn daily(run: MissedRun, within: &str) -> Schedule {
         Schedule {
             rule: Rule::read_every("day at 10:00").unwrap(),
+            own_day: None,
             zone: chrono_tz::UTC,
             recipient: false,
             bounds: Bounds::default(),
+            windows: Vec::new(),
+            spread: None,
             missed: Missed { run, within: Duration::read(within).unwrap() },
             if_past: IfPast::Skip,
+            skips_unchanged: false,
+            overlap: Overlap::Forbid,
         }
     }
 

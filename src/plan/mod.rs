@@ -7,6 +7,7 @@
 mod arms;
 mod decide;
 mod due;
+mod leave_out;
 mod reach;
 mod times;
 mod write;
@@ -14,6 +15,7 @@ mod write;
 pub use arms::{ArmNames, message_for};
 pub use decide::{Decided, Decider, messages};
 pub use due::Occurrence;
+use leave_out::Turnout;
 pub use reach::country_of_phone;
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 
@@ -97,7 +99,8 @@ impl Planner {
         }
         for run in self.store.runs_in(&[RunState::Planning]).await? {
             match self.plan(&run, now).await {
-                Ok(()) => turn.planned.push(run.id),
+                Ok(true) => turn.planned.push(run.id),
+                Ok(false) => {}
                 Err(error) => {
                     tracing::error!(campaign = run.key, run = run.number, error = &error as &dyn std::error::Error, "cannot plan");
                     turn.failed.push(format!("cannot plan run {} of {}: {error}", run.number, run.key));
@@ -107,10 +110,19 @@ impl Planner {
         Ok(turn)
     }
 
-    /// Plans one run from the beginning.
-    async fn plan(&self, run: &Run, now: Time) -> Result<(), Error> {
+    /// Plans one run from the beginning; `false` when it waits, or is left out.
+    async fn plan(&self, run: &Run, now: Time) -> Result<bool, Error> {
         let definitions = self.loaded.definitions(run.version).await?;
         let campaign = campaign_of(&definitions, &run.key)?;
+        match self.turnout(run, &definitions, campaign, now).await? {
+            Turnout::Plan => {}
+            Turnout::Wait => return Ok(false),
+            Turnout::LeaveOut(why) => {
+                self.store.leave_run_out(run.id, &why, now).await?;
+                tracing::warn!(campaign = run.key, run = run.number, why, "left out");
+                return Ok(false);
+            }
+        }
         self.store.drop_plan(run.id).await?;
         let arms = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
         self.store.finish_planning(run.id, &arms, now).await?;
@@ -118,7 +130,7 @@ impl Planner {
         self.store.convert_earlier(run.id, &Measures::of(run.version, campaign, &definitions.workspace)).await?;
         self.store.tell().await?;
         tracing::info!(campaign = run.key, run = run.number, "planned");
-        Ok(())
+        Ok(true)
     }
 }
 

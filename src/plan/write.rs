@@ -72,16 +72,8 @@ pub async fn add_saved(
     if saved.is_empty() || people.is_empty() {
         return Ok(());
     }
-    let workspace = &definitions.workspace;
-    let moment = Moment {
-        now,
-        zone: campaign.schedule.zone_in_force(),
-        segments: &BTreeMap::new(),
-        currency: &workspace.currency,
-        rates: &workspace.rates,
-        seed: &workspace.seed,
-        samples: Samples::NONE,
-    };
+    let segments = BTreeMap::new();
+    let moment = moment(definitions, campaign, &segments, Samples::NONE, now);
     let customers: Vec<i64> = people.iter().map(|(customer, _)| *customer).collect();
     let mut found = store.saved_events(&customers, &saved, &moment).await?;
     for (customer, person) in people {
@@ -95,20 +87,31 @@ pub async fn add_saved(
     Ok(())
 }
 
-/// Compiles segment and where, and except, as of `now` in the campaign's zone.
-pub fn conditions(definitions: &Definitions, campaign: &Campaign, samples: &Samples, now: Time, dialect: Dialect) -> Conditions {
+/// When and for which workspace the campaign's conditions are asked.
+fn moment<'a>(
+    definitions: &'a Definitions,
+    campaign: &Campaign,
+    segments: &'a BTreeMap<String, Condition>,
+    samples: &'a Samples,
+    now: Time,
+) -> Moment<'a> {
     let workspace = &definitions.workspace;
-    let segments: BTreeMap<String, Condition> =
-        definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
-    let moment = Moment {
+    Moment {
         now,
         zone: campaign.schedule.zone_in_force(),
-        segments: &segments,
+        segments,
         currency: &workspace.currency,
         rates: &workspace.rates,
         seed: &workspace.seed,
         samples,
-    };
+    }
+}
+
+/// Compiles segment and where, and except, as of `now` in the campaign's zone.
+pub fn conditions(definitions: &Definitions, campaign: &Campaign, samples: &Samples, now: Time, dialect: Dialect) -> Conditions {
+    let segments: BTreeMap<String, Condition> =
+        definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
+    let moment = moment(definitions, campaign, &segments, samples, now);
     let mut all: Vec<Condition> =
         campaign.audience.segment.iter().filter(|key| *key != EVERYONE).map(|key| Condition::Segment(key.clone())).collect();
     all.extend(campaign.audience.condition.clone());
@@ -127,6 +130,7 @@ pub fn selection(
     definitions: &Definitions,
     campaign: &Campaign,
     campaign_id: Option<CampaignId>,
+    occurrence: &Occurrence,
     samples: &Samples,
     now: Time,
     dialect: Dialect,
@@ -136,6 +140,17 @@ pub fn selection(
     condition.push("(");
     condition.append(&audience);
     condition.push(")");
+    if let Some(own_day) = &campaign.schedule.own_day {
+        let segments = BTreeMap::new();
+        condition.push(" AND (");
+        compile(
+            &own_day.condition(occurrence.wall.date()),
+            &moment(definitions, campaign, &segments, samples, now),
+            dialect,
+            &mut condition,
+        );
+        condition.push(")");
+    }
     if let Some(except) = except {
         condition.push(" AND NOT (");
         condition.append(&except);
@@ -150,7 +165,8 @@ pub fn selection(
     let since = match campaign.re_entry {
         ReEntry::Always => None,
         ReEntry::Never => Some(None),
-        ReEntry::After(duration) => Some(Some(duration.subtracted(now, campaign.schedule.zone))),
+        // Counted from the occurrence: a run in each person's zone is planned a day before.
+        ReEntry::After(duration) => Some(Some(duration.subtracted(occurrence.at.max(now), campaign.schedule.zone))),
     };
     Selection {
         condition,
@@ -159,6 +175,7 @@ pub fn selection(
         attributes: attributes(campaign).0,
         re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
         engagement: campaign.audience.order == Order::MostEngaged,
+        // Windows are of the person's zone only where the schedule is.
         places: campaign.schedule.recipient,
     }
 }
@@ -173,9 +190,9 @@ pub async fn plan(
     now: Time,
 ) -> Result<Vec<Arm>, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
-    let selection = selection(definitions, campaign, Some(run.campaign), &samples, now, store.dialect());
-    let mut decider =
-        Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, Occurrence::of(run, &campaign.schedule), now);
+    let occurrence = Occurrence::of(run, &campaign.schedule);
+    let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
+    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, occurrence, now);
     decider.force(forced);
     let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, &rows, now).await };
     walk(store, campaign, &selection, &mut decider, write).await?;
@@ -191,9 +208,9 @@ pub async fn preview(
     now: Time,
 ) -> Result<Preview, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
-    let selection = selection(definitions, campaign, campaign_id, &samples, now, store.dialect());
-    // As it would be on the next date, since each person's own time is to come then.
+    // As it would be on the next date: each person's own time is to come then, and it is somebody's day.
     let occurrence = Occurrence::next(&campaign.schedule, now).unwrap_or_else(|| Occurrence::now(&campaign.schedule, now));
+    let selection = selection(definitions, campaign, campaign_id, &occurrence, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, occurrence, now);
     let counted = std::sync::Mutex::new(Preview::default());
     let count = |rows: Vec<Planned>| {

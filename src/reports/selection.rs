@@ -106,6 +106,7 @@ fn test(test: &Test) -> String {
         Test::Compare(comparison, value) => format!("{} {}", compared(*comparison), operand(value)),
         Test::Date(_) | Test::AnyDate(_) => "another date".into(),
         Test::Anniversary(_) => "another anniversary".into(),
+        Test::DayOfYear(days) => format!("a day on {}", days.iter().map(String::as_str).collect::<Vec<_>>().join(" or ")),
         Test::HasAny(_) | Test::HasAll(_) => "other items in the list".into(),
         Test::Size(_) => "another number of items".into(),
     }

@@ -155,10 +155,8 @@ impl<'p, 'm> Evaluation<'p, 'm> {
             Test::EndsWith(part) => value.as_str().is_some_and(|text| text.ends_with(part)),
             Test::Contains(part) => value.as_str().is_some_and(|text| values::lower_case(text).contains(part)),
             Test::Compare(comparison, operand) => self.compare(*comparison, value, operand),
-            Test::Anniversary(tests) => value
-                .as_str()
-                .filter(|text| values::date_of(text).is_some())
-                .is_some_and(|text| text.get(5..10).is_some_and(|day| self.here.returning_days(tests).contains(day))),
+            Test::Anniversary(tests) => day_of_year(value).is_some_and(|day| self.here.returning_days(tests).contains(day)),
+            Test::DayOfYear(days) => day_of_year(value).is_some_and(|day| days.contains(day)),
             Test::HasAny(items) => value.as_array().is_some_and(|list| items.iter().any(|item| self.has(list, item))),
             Test::HasAll(items) => value.as_array().is_some_and(|list| items.iter().all(|item| self.has(list, item))),
             Test::Size(tests) => value
@@ -517,4 +515,9 @@ fn compare(comparison: Comparison, order: Option<std::cmp::Ordering>) -> bool {
         Comparison::AtLeast => order.is_ge(),
         Comparison::AtMost => order.is_le(),
     })
+}
+
+/// Month and day of a date, as written.
+fn day_of_year(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| values::date_of(text).is_some())?.get(5..10)
 }

@@ -21,7 +21,7 @@ pub use explain::{Explanation, explain, outline};
 pub use model::*;
 pub use moment::{Moment, Samples, ZoneInForce};
 pub use person::Person;
-pub use read::{check_event, read, read_properties, read_property};
+pub use read::{check_event, read, read_date_attribute, read_properties, read_property};
 
 use crate::experiments::{Purpose, draw};
 use crate::literals::Share;

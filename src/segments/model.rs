@@ -123,6 +123,8 @@ pub enum Test {
     AnyDate(Vec<DateTest>),
     /// All of these for the next return of the date's day, today included.
     Anniversary(Vec<DateTest>),
+    /// The date's month and day, as written, are among these (`03-01`): what a schedule by anniversary asks, and no file.
+    DayOfYear(BTreeSet<String>),
     /// A list that has one of the items.
     HasAny(Vec<Item>),
     /// A list that has every item.
@@ -546,7 +548,7 @@ impl Test {
                 Item::Value(operand) => operand.attributes(paths),
                 Item::Row(tests) => tests.attributes(paths),
             }),
-            Test::Missing(_) | Test::StartsWith(_) | Test::EndsWith(_) | Test::Contains(_) | Test::Size(_) => {}
+            Test::Missing(_) | Test::StartsWith(_) | Test::EndsWith(_) | Test::Contains(_) | Test::Size(_) | Test::DayOfYear(_) => {}
         }
     }
 }

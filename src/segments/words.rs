@@ -56,6 +56,7 @@ fn test(test: &Test) -> String {
         Test::Date(test) => date_test(test),
         Test::AnyDate(tests) => list(tests.iter().map(date_test), "or"),
         Test::Anniversary(tests) => format!("returns on a day that {}", list(tests.iter().map(date_test), "and")),
+        Test::DayOfYear(days) => format!("has its day on {}", list(days.iter().cloned(), "or")),
         Test::HasAny(items) => format!("has {}", list(items.iter().map(item), "or")),
         Test::HasAll(items) => format!("has {}", list(items.iter().map(item), "and")),
         Test::Size(tests) => format!("has {} items", numbers(tests)),

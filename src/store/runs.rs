@@ -20,6 +20,8 @@ pub struct Run {
     pub state: RunState,
     pub planned_at: Option<Time>,
     pub finished_at: Option<Time>,
+    /// Why it was left out instead of planned.
+    pub left_out: Option<String>,
 }
 
 /// An arm of a run: 0 is held out.
@@ -36,9 +38,9 @@ pub const HELD_OUT: i16 = 0;
 pub const NOT_DRAWN: i16 = -1;
 
 const RUN: &str =
-    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at
+    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out
                    FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
-type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>);
+type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>);
 
 fn run_of(row: Row) -> Run {
     Run {
@@ -53,6 +55,7 @@ fn run_of(row: Row) -> Run {
         state: RunState::from_code(row.8).unwrap_or(RunState::Paused),
         planned_at: row.9.map(from_micros),
         finished_at: row.10.map(from_micros),
+        left_out: row.11,
     }
 }
 
@@ -127,6 +130,43 @@ impl Store {
         let row: Option<Row> =
             on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id.0).fetch_optional(pool).await).doing("read a run")?;
         Ok(row.map(run_of))
+    }
+
+    /// The number of an earlier run of the campaign that still hands messages over for the first time, or is not planned yet; of those due before
+    /// `due_before`. Messages that are tried again do not count, and neither do paused runs.
+    pub async fn run_that_still_goes(&self, run: &Run, due_before: Time) -> Result<Option<i64>, Error> {
+        let sql = format!(
+            "SELECT CAST(r.number AS BIGINT) FROM runs r WHERE r.campaign_id = $1 AND r.number < $2 AND r.is_test = 0 AND r.due_at < $3
+               AND (r.state = {planning} OR r.state IN ({ready}, {running}) AND EXISTS (SELECT 1 FROM blocks b WHERE b.run_id = r.id))
+             ORDER BY r.number DESC LIMIT 1",
+            planning = RunState::Planning.code(),
+            ready = RunState::Ready.code(),
+            running = RunState::Running.code()
+        );
+        let row: Option<(i64,)> = on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run.campaign.0).bind(run.number)
+            .bind(micros(due_before)).fetch_optional(pool).await)
+        .doing("look for a run that still goes")?;
+        Ok(row.map(|(number,)| number))
+    }
+
+    /// The last run of the campaign before this one that was not left out or cancelled.
+    pub async fn run_before(&self, run: &Run) -> Result<Option<Run>, Error> {
+        let sql = format!(
+            "{RUN} WHERE r.campaign_id = $1 AND r.number < $2 AND r.is_test = 0 AND r.state <> {} ORDER BY r.number DESC LIMIT 1",
+            RunState::Cancelled.code()
+        );
+        let row: Option<Row> =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run.campaign.0).bind(run.number).fetch_optional(pool).await)
+                .doing("look for the run before")?;
+        Ok(row.map(run_of))
+    }
+
+    /// A run that is due is not planned at all, and says why.
+    pub async fn leave_run_out(&self, run: RunId, why: &str, now: Time) -> Result<(), Error> {
+        let sql = "UPDATE runs SET state = $2, left_out = $3, finished_at = $4 WHERE id = $1 AND state = $5";
+        on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(RunState::Cancelled.code()).bind(why).bind(micros(now))
+            .bind(RunState::Planning.code()).execute(pool).await.map(|_| ()))
+        .doing("leave a run out")
     }
 
     /// The arms of a run, held-out people first.

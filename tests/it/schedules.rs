@@ -145,3 +145,237 @@ async fn who_is_past_the_local_time_when_a_run_starts_is_treated_as_the_file_say
         }
     }
 }
+
+/// `campaign`: state and reason of each run, in order.
+async fn runs(world: &World, campaign: &str) -> Vec<(i64, String, Option<String>)> {
+    let runs = world.store.runs_of(Some(campaign)).await.unwrap();
+    runs.into_iter().map(|run| (run.number, run.state.to_string(), run.left_out)).collect()
+}
+
+/// Lets the workspace know of dates.
+fn with_dates(world: &mut World) {
+    let text = world.files.text("posthaste.yaml").unwrap().replace("attributes: {", "attributes: { birthday: date, trial_ends: date,");
+    world.files.insert("posthaste.yaml", text);
+}
+
+async fn has_date(world: &World, customer: i64, attribute: &str, date: &str) {
+    let json = world.store.pick("json_set(attributes, '$.' || $1, $2)", "attributes || jsonb_build_object($1::text, $2::text)");
+    let sql = format!("UPDATE customers SET attributes = {json} WHERE id = $3");
+    posthaste::on_writer!(&world.store, pool => { sqlx::query(sqlx::AssertSqlSafe(sql)).bind(attribute).bind(date).bind(customer).execute(pool).await.unwrap(); });
+}
+
+#[tokio::test]
+async fn birthdays_come_once_a_year_in_the_zone_in_force_and_those_of_29_february_on_the_28th() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        with_dates(&mut world);
+        world.clock = posthaste::clock::Clock::standing_at(instant("2027-02-20T00:00:00Z"));
+        world
+            .campaign("own", &format!("{OFFERS}schedule: {{ anniversary: birthday, time: 10:00, zone: recipient }}\nre_entry: 300 days\n"));
+        world.campaign(
+            "fixed",
+            &format!("{OFFERS}schedule: {{ anniversary: birthday, zone: Europe/Kyiv, before: [ 7, 1 day ], feb29: mar01 }}\n"),
+        );
+        let (nina, ada, leap, stranger) = (
+            world.person("nina@example.org").await,
+            world.person("ada@example.org").await,
+            world.person("leap@example.org").await,
+            world.person("stranger@example.org").await,
+        );
+        live_in(&world, nina, "zone", "America/New_York").await;
+        has_date(&world, nina, "birthday", "1990-02-28").await;
+        has_date(&world, ada, "birthday", "1985-03-01").await;
+        has_date(&world, leap, "birthday", "2000-02-29").await;
+        has_date(&world, stranger, "birthday", "1999-09-09").await;
+        world.apply().await;
+        world.run_until("2027-03-03T00:00:00Z").await;
+        // The birthday moves, and a second one in the same year brings nothing.
+        has_date(&world, nina, "birthday", "1990-03-05").await;
+        world.run_until("2027-03-10T00:00:00Z").await;
+        let id = |customer: i64| format!("c{customer}");
+        let expected = |list: &[(i64, &[&str])]| -> BTreeMap<String, Vec<Time>> {
+            list.iter().map(|(customer, at)| (id(*customer), at.iter().map(|at| instant(at)).collect())).collect()
+        };
+        let own = expected(&[(nina, &["2027-02-28T15:00:00Z"]), (ada, &["2027-03-01T10:00:00Z"]), (leap, &["2027-02-28T10:00:00Z"])]);
+        assert_eq!(accepted(&world, "own").await, own, "{}", database.name);
+        // A week and a day before the day; the 29th is the first of March here.
+        let fixed = expected(&[
+            (nina, &["2027-02-21T08:00:00Z", "2027-02-27T08:00:00Z", "2027-03-04T08:00:00Z"]),
+            (ada, &["2027-02-22T08:00:00Z", "2027-02-28T08:00:00Z"]),
+            (leap, &["2027-02-22T08:00:00Z", "2027-02-28T08:00:00Z"]),
+        ]);
+        assert_eq!(accepted(&world, "fixed").await, fixed, "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_date_comes_once() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        with_dates(&mut world);
+        world.campaign("ends", &format!("{OFFERS}schedule: {{ date: trial_ends, time: 09:00, before: 3, after: 1 }}\n"));
+        let (ada, bo) = (world.person("ada@example.org").await, world.person("bo@example.org").await);
+        has_date(&world, ada, "trial_ends", "2027-03-05").await;
+        has_date(&world, bo, "trial_ends", "2026-03-05").await;
+        world.apply().await;
+        world.run_until("2027-04-01T00:00:00Z").await;
+        let found = accepted(&world, "ends").await;
+        assert_eq!(found, BTreeMap::from([(format!("c{ada}"), vec![instant("2027-03-02T09:00:00Z"), instant("2027-03-06T09:00:00Z")])]));
+        // A day on which it is nobody's day leaves an empty run, that is done.
+        assert!(runs(&world, "ends").await.iter().all(|(_, state, _)| state == "done"));
+    }
+}
+
+#[tokio::test]
+async fn the_birthday_example_passes_its_own_test() {
+    use posthaste::{campaigns, engine::trials};
+    let mut world = World::new(&crate::databases::sqlite().await);
+    with_dates(&mut world);
+    world.campaign(
+        "birthday",
+        &format!(
+            "{OFFERS}schedule: {{ anniversary: birthday, time: 10:00, zone: recipient, feb29: feb28 }}\nre_entry: 300 days\ntests:\n  \
+             - name: born on 29 February, greeted on the 28th at ten of her own clock\n    at: 2027-02-27 00:00\n    run_for: 3 days\n    \
+             people: [ {{ external_id: nina, email: nina@example.org, language: en, zone: America/New_York, first_name: Nina, \
+             birthday: 2000-02-29, consent: {{ offers: [ email ] }} }} ]\n    \
+             expect: {{ messages: 1, to: {{ nina: {{ at: 2027-02-28T10:00:00-05:00, contains: [ \"Nina\" ] }} }} }}\n"
+        ),
+    );
+    let (definitions, problems) = campaigns::read(&world.files);
+    let definitions = definitions.unwrap_or_else(|| panic!("{}", problems.render(&world.files, false, 140)));
+    let test = definitions.campaigns["birthday"].tests[0].clone();
+    assert_eq!(trials::campaign(&world.files, definitions, "birthday", &test).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn messages_are_spread_evenly_and_wait_for_a_window() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        // Monday, 1 March.
+        world.campaign("even", &format!("{OFFERS}schedule: {{ at: 2027-03-01 10:00, spread: 4 hours }}\n"));
+        let windows = "windows: [ { days: monday to friday, hours: 09:00 to 18:00 } ]";
+        world.campaign("late", &format!("{OFFERS}schedule: {{ at: 2027-03-05 17:00, spread: 2 hours, {windows} }}\n"));
+        for number in 0..200 {
+            world.person(&format!("p{number}@example.org")).await;
+        }
+        world.apply().await;
+        world.run_until("2027-03-09T00:00:00Z").await;
+        let even: Vec<Time> = accepted(&world, "even").await.into_values().flatten().collect();
+        let hour = |hour: i64| instant("2027-03-01T10:00:00Z") + TimeDelta::hours(hour);
+        let in_hour: Vec<usize> =
+            (0..4).map(|number| even.iter().filter(|at| (hour(number)..hour(number + 1)).contains(at)).count()).collect();
+        assert_eq!(in_hour.iter().sum::<usize>(), 200);
+        assert!(in_hour.iter().all(|count| (25..=75).contains(count)), "{in_hour:?}");
+        // Who would be after six on Friday waits until nine on Monday.
+        let late: Vec<Time> = accepted(&world, "late").await.into_values().flatten().collect();
+        let friday = late.iter().filter(|at| **at < instant("2027-03-05T18:00:00Z")).count();
+        assert_eq!(late.iter().filter(|at| **at == instant("2027-03-08T09:00:00Z")).count(), 200 - friday);
+        assert!((60..=140).contains(&friday), "{friday}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_too_late_for_the_window_waits_for_the_next() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        let windows = "windows: [ { hours: 09:00 to 18:00 } ]";
+        world.campaign("late", &format!("{OFFERS}schedule: {{ at: 2027-03-01 17:00, {windows} }}\n"));
+        world.person("ada@example.org").await;
+        world.apply().await;
+        world.clock.advance_to(instant("2027-03-01T17:00:00Z"));
+        let engine = world.engine().await;
+        engine.plan().await.unwrap();
+        // Nothing is handed over before seven in the evening.
+        world.clock.advance_to(instant("2027-03-01T19:00:00Z"));
+        engine.turn().await.unwrap();
+        engine.end().await.unwrap();
+        drop(engine);
+        assert_eq!(world.sums("late").await, "selected 1, deferred 1");
+        world.run_until("2027-03-02T12:00:00Z").await;
+        let found: Vec<Time> = accepted(&world, "late").await.into_values().flatten().collect();
+        assert_eq!(found, [instant("2027-03-02T09:00:00Z")]);
+    }
+}
+
+#[tokio::test]
+async fn a_newsletter_that_nobody_changed_is_left_out() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        let file = |subject: &str| OFFERS.replace("Hello", subject) + "schedule: { every: day at 10:00, if_unchanged: skip }\n";
+        world.campaign("news", &file("One"));
+        world.person("ada@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-03T00:00:00Z").await;
+        world.campaign("news", &(file("One") + "priority: 60\n"));
+        world.apply().await;
+        world.run_until("2027-03-04T00:00:00Z").await;
+        world.campaign("news", &file("Two"));
+        world.apply().await;
+        world.run_until("2027-03-05T00:00:00Z").await;
+        let template = world.files.text("templates/hello.hbs").unwrap().replace("Hello", "Good day");
+        world.files.insert("templates/hello.hbs", template);
+        world.apply().await;
+        world.run_until("2027-03-06T00:00:00Z").await;
+        let same = |run: i64| Some(format!("if_unchanged: template and content are those of run {run}"));
+        let (done, left_out) = ("done".to_string(), "cancelled".to_string());
+        let expected =
+            [(1, done.clone(), None), (2, left_out.clone(), same(1)), (3, left_out, same(1)), (4, done.clone(), None), (5, done, None)];
+        assert_eq!(runs(&world, "news").await, expected, "{}", database.name);
+        assert_eq!(world.outbox().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_run_beside_one_that_still_goes_is_left_out_or_waits_or_starts() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        for (key, overlap) in [("forbid", ""), ("queue", ", overlap: queue"), ("allow", ", overlap: allow")] {
+            let schedule =
+                format!("schedule: {{ every: hour, from: 2027-03-01 10:00, until: 2027-03-01 12:00, spread: 3 hours{overlap} }}\n");
+            world.campaign(key, &format!("{OFFERS}{schedule}"));
+        }
+        for number in 0..40 {
+            world.person(&format!("p{number}@example.org")).await;
+        }
+        world.apply().await;
+        world.run_until("2027-03-01T20:00:00Z").await;
+        let goes = |run: i64| Some(format!("overlap: run {run} still handed messages over"));
+        let expected = [(1, "done".to_string(), None), (2, "cancelled".to_string(), goes(1)), (3, "cancelled".to_string(), goes(1))];
+        assert_eq!(runs(&world, "forbid").await, expected);
+        for key in ["queue", "allow"] {
+            assert_eq!(world.sums(key).await, "selected 120, accepted 120", "{key}");
+            assert!(runs(&world, key).await.iter().all(|(_, state, left_out)| state == "done" && left_out.is_none()), "{key}");
+        }
+        // The second run began when the first had ended, or beside it.
+        let started = "SELECT r.planned_at FROM runs r JOIN campaigns g ON g.id = r.campaign_id WHERE g.key = $1 AND r.number = 2";
+        for (key, least, most) in
+            [("queue", "2027-03-01T12:30:00Z", "2027-03-01T13:00:00Z"), ("allow", "2027-03-01T11:00:00Z", "2027-03-01T11:00:00Z")]
+        {
+            let (at,): (i64,) = on_pool!(&world.store, pool => sqlx::query_as(started).bind(key).fetch_one(pool).await).unwrap();
+            assert!((instant(least)..=instant(most)).contains(&from_micros(at)), "{key}: {}", from_micros(at));
+        }
+    }
+}
+
+#[test]
+fn the_next_ten_dates_say_what_clock_changes_and_blackouts_do() {
+    let mut world_files = posthaste::diagnostics::Files::default();
+    for (path, text) in [
+        ("posthaste.yaml", crate::world::WORKSPACE.to_string()),
+        ("templates/hello.hbs", "<p>Hello {{unsubscribe_url}} {{identity.postal_address}}</p>".to_string()),
+    ] {
+        world_files.insert(path, text);
+    }
+    let campaign =
+        |key: &str, schedule: &str| format!("campaign: {key}\ntitle: \"A story\"\nowner: ada@example.org\n{OFFERS}schedule: {schedule}\n");
+    let night = "{ every: day at 03:30, zone: Europe/Kyiv, blackout: [ 2027-03-25 to 2027-03-26 ], until: 2027-03-29 }";
+    world_files.insert("campaigns/night.yaml", campaign("night", night));
+    world_files.insert("campaigns/own.yaml", campaign("own", "{ every: month on last day at 10:00, zone: recipient }"));
+    let (definitions, problems) = posthaste::campaigns::read(&world_files);
+    let definitions = definitions.unwrap_or_else(|| panic!("{}", problems.render(&world_files, false, 140)));
+    let lines = |key: &str| {
+        let dates = posthaste::cli::dates::next(&definitions.campaigns[key].schedule, instant("2027-03-23T12:00:00Z"));
+        dates.iter().map(|date| date.line()).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(format!("{}\n\n{}", lines("night"), lines("own")));
+}

@@ -225,7 +225,7 @@ impl World {
     }
 }
 
-const WORKSPACE: &str = r#"
+pub const WORKSPACE: &str = r#"
 workspace: story
 public_url: https://go.shop.example
 zone: UTC

@@ -77,6 +77,20 @@ static IF_MISSED: Table = Table {
 static RECIPIENT: Choice = Choice { what: "time zone", words: &["recipient"], later: &[] };
 static IF_PAST: Choice = Choice { what: "answer to `if_past`", words: &["skip", "now", "next_day"], later: &[] };
 
+static FEB29: Choice = Choice { what: "answer to `feb29`", words: &["feb28", "mar01"], later: &[] };
+static IF_UNCHANGED: Choice = Choice { what: "answer to `if_unchanged`", words: &["send", "skip"], later: &[] };
+static OVERLAP: Choice = Choice { what: "answer to `overlap`", words: &["forbid", "queue", "allow"], later: &[] };
+/// `7` and `7 days`.
+static DAYS: Shape = Shape::Either(&[Shape::Whole { least: 0, most: 366 }, Shape::Duration]);
+
+static WINDOW: Table = Table {
+    name: "a window",
+    fields: &[
+        optional("days", Shape::OneOrList(&Shape::Weekdays), "every day", "monday to friday, or a list"),
+        optional("hours", Shape::Hours, "the whole day", "09:00 to 18:00"),
+    ],
+};
+
 pub static SCHEDULE: Table = Table {
     name: "a schedule",
     fields: &[
@@ -84,25 +98,22 @@ pub static SCHEDULE: Table = Table {
         optional("every", Shape::Every, "", "Again and again: day at 10:00"),
         optional("cron", Shape::Cron, "", "Five fields, as cron has them: \"0 10 * * MON\""),
         optional("quartz", Shape::Quartz, "", "Six or seven fields, as Quartz has them: \"0 0 10 ? * MON#1\""),
-        later(
-            "anniversary",
-            "Each year on a customer's day",
-            "run daily with `every: day at 10:00` and an audience like { attribute: birthday, anniversary: { is: today } }",
-        ),
-        later(
-            "date",
-            "Once, on a customer's day",
-            "run daily with `every: day at 10:00` and an audience like { attribute: trial_ends, is: in 3 days }",
-        ),
+        optional("anniversary", Shape::Text, "", "A date attribute: each year on its day"),
+        optional("date", Shape::Text, "", "A date attribute: once, on its day"),
         later(
             "when",
             "At once, for each customer to whom something happens",
             "campaigns that start by a trigger come with a later version",
         ),
-        later("time", "The time of an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
-        later("before", "Days before an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
-        later("after", "Days after an anniversary or date", "it belongs to `anniversary` and `date`, which come later"),
-        later("feb29", "Where 29 February goes", "it belongs to `anniversary`, which comes later"),
+        optional("time", Shape::Time, "10:00", "With `anniversary` or `date`: the time of day"),
+        optional(
+            "before",
+            Shape::OneOrList(&DAYS),
+            "on the day",
+            "With `anniversary` or `date`: so many days before it, or a list of them",
+        ),
+        optional("after", Shape::OneOrList(&DAYS), "on the day", "With `anniversary` or `date`: so many days after it, or a list of them"),
+        optional("feb29", Shape::Word(&FEB29), "feb28", "With `anniversary`: where 29 February goes in other years, feb28 or mar01"),
         optional(
             "zone",
             Shape::Either(&[Shape::Word(&RECIPIENT), Shape::Zone]),
@@ -113,8 +124,13 @@ pub static SCHEDULE: Table = Table {
         optional("from", Shape::DateOrDateTime, "at once", "Nothing starts before"),
         optional("until", Shape::DateOrDateTime, "for ever", "Nothing starts after; the day itself is included"),
         optional("blackout", Shape::List(&Shape::Dates), "none", "Dates on which nothing starts: [ 2027-12-24 to 2027-12-26 ]"),
-        later("windows", "When messages may leave", "windows come with a later version"),
-        later("spread", "Over how long messages are spread", "spreading comes with a later version; until then use `rate` of the provider"),
+        optional(
+            "windows",
+            Shape::List(&Shape::Map(&WINDOW)),
+            "always",
+            "When messages may leave; they wait for one: [ { days: monday to friday, hours: 09:00 to 18:00 } ]",
+        ),
+        optional("spread", Shape::Duration, "none", "Over how long messages are spread evenly"),
         optional(
             "if_missed",
             Shape::Map(&IF_MISSED),
@@ -127,8 +143,8 @@ pub static SCHEDULE: Table = Table {
             "skip",
             "With `zone: recipient`, who is past the local time when it starts: skip, now or next_day",
         ),
-        later("if_unchanged", "Template and content are those of the run before", "it comes with a later version"),
-        later("overlap", "The run before still goes", "it comes with a later version; in this one the next run starts beside it"),
+        optional("if_unchanged", Shape::Word(&IF_UNCHANGED), "send", "Template and content are those of the run before: send or skip"),
+        optional("overlap", Shape::Word(&OVERLAP), "forbid", "The run before still goes: forbid (left out), queue (waits) or allow"),
     ],
 };
 

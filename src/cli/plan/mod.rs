@@ -4,7 +4,7 @@
 pub mod samples;
 pub mod view;
 
-use super::{Exit, Format, Global, check, git};
+use super::{Exit, Format, Global, check, dates, git};
 use crate::campaigns::{self, Campaign, Definitions, Holdout};
 use crate::diagnostics::{Files, Severity};
 use crate::experiments::statistics::{Demands, smallest_lift};
@@ -15,7 +15,7 @@ use crate::types::{CampaignId, Channel, Class, Time};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use view::{ArmPlan, AudiencePlan, CampaignPlan, Changed, FileChange, NextDate, Plan};
+use view::{ArmPlan, AudiencePlan, CampaignPlan, Changed, FileChange, Plan};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -26,9 +26,6 @@ pub struct Arguments {
     #[arg(long)]
     pub exit_code: bool,
 }
-
-/// How many coming dates are shown.
-const DATES: usize = 10;
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     let workspace = global.workspace();
@@ -110,7 +107,7 @@ async fn one_campaign(
     let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();
     audience.sms_parts = parts.iter().min().copied().zip(parts.iter().max().copied());
     audience.cost = cost(definitions, &preview, &parts);
-    let next = next_dates(campaign, now);
+    let next = dates::next(&campaign.schedule, now);
     let mut warnings = Vec::new();
     if next.is_empty() {
         warnings.push("its schedule has no date to come: nothing will be sent".to_string());
@@ -164,22 +161,6 @@ async fn file_changes(store: &Store, files: &Files, here: &BTreeMap<String, Stri
             difference: view::difference(applied.text(path).unwrap_or(""), files.text(path).unwrap_or("")),
         })
         .collect())
-}
-
-fn next_dates(campaign: &Campaign, now: Time) -> Vec<NextDate> {
-    let schedule = &campaign.schedule;
-    let mut dates = Vec::new();
-    let mut after = now;
-    while dates.len() < DATES {
-        let Some(next) = schedule.rule.after(after, schedule.zone, &schedule.bounds) else { break };
-        after = next.instant;
-        dates.push(NextDate {
-            local: next.instant.with_timezone(&schedule.zone).format("%a %-d %b %Y %H:%M %Z").to_string(),
-            at: next.instant,
-            note: next.note.map(|note| note.to_string()),
-        });
-    }
-    dates
 }
 
 fn audience(campaign: &Campaign, preview: &Preview) -> AudiencePlan {

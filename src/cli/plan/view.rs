@@ -1,5 +1,6 @@
 //! What `posthaste plan` says: one value for the terminal and for JSON.
 
+use crate::cli::dates::NextDate;
 use crate::types::Time;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -84,13 +85,6 @@ pub struct ArmPlan {
     pub customers: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NextDate {
-    pub local: String,
-    pub at: Time,
-    pub note: Option<String>,
-}
-
 /// A message as one real customer would get it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sample {
@@ -163,9 +157,7 @@ fn one_campaign(out: &mut String, campaign: &CampaignPlan) {
         }
     }
     for (index, next) in campaign.next.iter().enumerate() {
-        let note = next.note.as_ref().map_or(String::new(), |note| format!("  {note}"));
-        let _ =
-            writeln!(out, "    {:<9} {}  ({} UTC){note}", if index == 0 { "next" } else { "" }, next.local, next.at.format("%d %b %H:%M"));
+        let _ = writeln!(out, "    {:<9} {}", if index == 0 { "next" } else { "" }, next.line());
     }
     if let Some(audience) = &campaign.audience {
         self::audience(out, audience);
@@ -281,7 +273,7 @@ mod tests {
                     cost: BTreeMap::from([("UAH".into(), 12.75)]),
                     lift: Some("shows a lift of 9.1 points or more".into()),
                 }),
-                next: vec![NextDate { local: "Mon 1 Mar 2027 10:00 EET".into(), at, note: None }],
+                next: vec![NextDate { local: "Mon 1 Mar 2027 10:00 EET".into(), at, recipient: false, note: None }],
                 samples: vec![Sample {
                     customer: "Ada (K1)".into(),
                     channel: "email".into(),

@@ -9,7 +9,7 @@ mod cases;
 
 use super::model::*;
 use crate::diagnostics::{Problem, Problems, Span, nearest};
-use crate::literals::{DateExpression, Duration, Share};
+use crate::literals::{DateExpression, Duration, Share, ValueType};
 use crate::types::Channel;
 use crate::yaml::{Key, Node};
 use keys::Keys;
@@ -34,6 +34,21 @@ pub fn read_properties(file: &str, event: &str, node: &Node, known: &Known<'_>, 
 /// Reads a property of an event as a path, for what is measured (`value: amount`), with a problem when the event lacks it.
 pub fn read_property(file: &str, event: &str, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<(Path, Kind)> {
     Reader { file, known, problems }.measured(event, node)
+}
+
+/// Reads the name of an attribute that holds a date or a date with a time.
+pub fn read_date_attribute(file: &str, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<Path> {
+    let mut reader = Reader { file, known, problems };
+    let name = reader.text(node, "an attribute's name")?;
+    let (path, declared) = reader.attribute_path(node.span, &name)?;
+    match declared {
+        None | Some(ValueType::Date | ValueType::DateTime) => Some(path),
+        Some(other) => {
+            let label = format!("`{name}` is of the type {other}");
+            reader.problem(node.span, format!("`{name}` is no date"), label, "name an attribute of the type date or datetime");
+            None
+        }
+    }
 }
 
 /// Checks that an event of this name may be used here: it is declared, where events are, and not one of the system's own.

@@ -196,6 +196,7 @@ impl Compiler<'_, '_> {
         format!("({own} OR c.zone IS NULL AND ({of_country}{of_phone}))")
     }
 
+    /// The expression is one of these words.
     fn is_listed(&mut self, expression: &str, words: &[&str]) -> String {
         let list = self.pick(serde_json::json!(words).to_string(), format!("{{{}}}", words.join(",")));
         let list = self.text(list);

@@ -60,6 +60,7 @@ impl Compiler<'_, '_> {
             Test::Date(test) => self.dates(std::slice::from_ref(test), place),
             Test::AnyDate(tests) => self.dates(tests, place),
             Test::Anniversary(tests) => self.anniversary(tests, place),
+            Test::DayOfYear(days) => self.day_of_year(days, place),
             Test::HasAny(items) => {
                 let items: Vec<String> = items.iter().map(|item| self.has(item, place)).collect();
                 balanced(&items, " OR ").unwrap_or_else(|| "(1 = 0)".to_string())
@@ -198,6 +199,17 @@ impl Compiler<'_, '_> {
         )
     }
 
+    /// The date as written has one of these days, whatever the zone.
+    fn day_of_year(&mut self, days: &BTreeSet<String>, place: &Place) -> String {
+        if place.kind == PlaceKind::Instant {
+            return "(1 = 0)".to_string();
+        }
+        let (from, alias) = self.dated(place);
+        let days: Vec<&str> = days.iter().map(String::as_str).collect();
+        let is_one = self.is_listed(&format!("SUBSTR({alias}.s, 6, 5)"), &days);
+        format!("(SELECT {alias}.at IS NOT NULL AND {is_one} FROM {from})")
+    }
+
     /// The date as written has one of the days that return in time.
     fn anniversary(&mut self, tests: &[DateTest], place: &Place) -> String {
         if place.kind == PlaceKind::Instant {
@@ -207,9 +219,7 @@ impl Compiler<'_, '_> {
         let day = format!("SUBSTR({alias}.s, 6, 5)");
         let one_of = |compiler: &mut Self, days: &BTreeSet<String>| {
             let days: Vec<&str> = days.iter().map(String::as_str).collect();
-            let list = compiler.pick(serde_json::json!(days).to_string(), format!("{{{}}}", days.join(",")));
-            let list = compiler.text(list);
-            compiler.pick(format!("{day} IN (SELECT value FROM json_each({list}))"), format!("{day} = ANY (CAST({list} AS text[]))"))
+            compiler.is_listed(&day, &days)
         };
         let now = self.moment.now;
         let usual = Here { now, zone: self.usual_zone() }.returning_days(tests);

@@ -22,6 +22,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod serving;
+pub mod simulate;
 pub mod table;
 pub mod campaigns;
 pub mod runs;
@@ -152,6 +153,8 @@ pub enum Command {
     Test(test::Arguments),
     /// What would change, who would get what, and why not
     Plan(plan::Arguments),
+    /// What all campaigns together would do in the coming days, on a virtual clock; nothing is sent
+    Simulate(simulate::Arguments),
     /// List campaigns; show, pause, resume or cancel one
     Campaigns(campaigns::Arguments),
     /// List runs with their sums; show, pause, resume or cancel one
@@ -216,6 +219,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Catcher(arguments) => catcher::run(&global, arguments).await,
 
         Command::Test(arguments) => test::run(&global, arguments).await,
+        Command::Simulate(arguments) => simulate::run(&global, arguments).await,
         Command::Plan(arguments) => plan::run(&global, arguments).await,
         Command::Completions(arguments) => completions::run(arguments),
         Command::Campaigns(arguments) => campaigns::run(&global, arguments).await,

@@ -3,12 +3,13 @@
 
 use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
 use super::hand_over::{Flight, fly};
+use super::lanes::Lane;
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
 use crate::plan::{add_saved, campaign_of, conditions, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
-use crate::store::ledger::{Claim, Left};
+use crate::store::ledger::{Claim, Left, Recorded};
 use crate::store::{self, from_micros, micros};
 use crate::types::{Channel, MessageState, Refusal, RunId, Time};
 use std::collections::{BTreeMap, HashMap};
@@ -176,6 +177,9 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         stay(inner, open, &due, later, Some("no provider can take it now"));
         return;
     };
+    if lane.provider.only_records() {
+        return record(inner, open, sending, &lane, due, now).await;
+    }
     let run = sending.run.id;
     let ready = async {
         let mut turns = Vec::new();
@@ -198,10 +202,29 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
                 Flight { due, composed: made, claim: open.claim, run, lane, turns, if_uncertain, began: date, draw, open: open.clone() };
             inner.flying.spawn(fly(inner.clone(), flight, composed));
         }
-        Err(Unsendable::Refused(refusal, detail)) => leave(inner, open, due.id, MessageState::Refused, Some(refusal.code()), Some(detail)),
-        Err(Unsendable::Failed(failure, detail)) => leave(inner, open, due.id, MessageState::Failed, Some(failure.code()), Some(detail)),
+        Err(unsendable) => unsent(inner, open, due.id, unsendable),
     }
     tokio::task::yield_now().await;
+}
+
+fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {
+    match unsendable {
+        Unsendable::Refused(refusal, detail) => leave(inner, open, message, MessageState::Refused, Some(refusal.code()), Some(detail)),
+        Unsendable::Failed(failure, detail) => leave(inner, open, message, MessageState::Failed, Some(failure.code()), Some(detail)),
+    }
+}
+
+/// Gives a message to a provider that only remembers: nothing leaves, so there is no mark, no pace and nothing to wait for.
+async fn record(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Sending, lane: &Lane, due: Due, now: Time) {
+    match inner.outlets().composer.compose(sending, &due, due.first_try_at.map_or(now, from_micros)) {
+        Ok(composed) => {
+            lane.provider.send(&composed.outgoing).await;
+            inner.handed_over.fetch_add(1, Ordering::SeqCst);
+            inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider: lane.provider.name().to_string() });
+            open.one_done();
+        }
+        Err(unsendable) => unsent(inner, open, due.id, unsendable),
+    }
 }
 
 /// What forbids a hand-over now, in the order of design.md §7.

@@ -4,7 +4,7 @@
 use super::holding::Holding;
 use crate::clock::Clock;
 use crate::store::Store;
-use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Suppress};
+use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Recorded, Suppress};
 use crate::types::{NodeId, Time};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +19,7 @@ enum Work {
     Suppress(Suppress),
     SoftBounce(Vec<u8>),
     Left(Left),
+    Recorded(Recorded),
     Finished(Claim),
     Released(Claim, Time),
     Flush(oneshot::Sender<()>),
@@ -56,6 +57,10 @@ impl Committer {
     pub fn left(&self, left: Left) {
         let _ = self.work.send(Work::Left(left));
     }
+    /// A provider that only remembers has it.
+    pub fn recorded(&self, recorded: Recorded) {
+        let _ = self.work.send(Work::Recorded(recorded));
+    }
     pub fn finished(&self, claim: Claim) {
         let _ = self.work.send(Work::Finished(claim));
     }
@@ -90,6 +95,7 @@ impl Waiting {
             Work::Suppress(suppress) => self.batch.suppress.push(suppress),
             Work::SoftBounce(key) => self.batch.soft_bounces.push(key),
             Work::Left(left) => self.batch.left.push(left),
+            Work::Recorded(recorded) => self.batch.recorded.push(recorded),
             Work::Finished(claim) => self.batch.finished.push(claim),
             Work::Released(claim, due) => self.batch.released.push((claim, due)),
             Work::Flush(done) => self.flushes.push(done),

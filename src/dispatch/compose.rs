@@ -127,6 +127,15 @@ impl Compiled {
         Compiled { definitions, key: key.to_string(), version, templates, contents, links, targets }
     }
 
+    /// Whether the message of this arm and channel renders for everybody, in every language, when it renders for one.
+    pub fn renders_for_all(&self, arm: i16, channel: Channel) -> bool {
+        let Some(campaign) = self.campaign() else { return false };
+        let message = message_of(campaign, arm, channel);
+        let place = messages(campaign).iter().position(|known| std::ptr::eq(*known, message)).unwrap_or(0);
+        let mut languages = self.templates.iter().filter(|((one, _), _)| *one == place);
+        languages.all(|(_, template)| template.as_ref().is_ok_and(MessageTemplate::renders_for_all))
+    }
+
     pub fn campaign(&self) -> Option<&Campaign> {
         campaign_of(&self.definitions, &self.key).ok()
     }

@@ -4,6 +4,7 @@
 //! to what [`Engine::turn`] gives. Told to stop it takes no new work, lets what flies land, and gives the rest back.
 
 pub mod expectations;
+pub mod simulation;
 pub mod trials;
 mod applying;
 mod outlets;

@@ -68,6 +68,10 @@ pub trait Provider: Send + Sync {
     /// How many sends may be under way at once (SMTP: connections).
     fn width(&self) -> usize;
     fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a>;
+    /// True for one that only remembers what it was given: nothing leaves, so nothing needs to be marked before.
+    fn only_records(&self) -> bool {
+        false
+    }
 }
 
 /// Where the built-in catcher listens unless it is told otherwise; also what a provider of kind `catcher` looks for.

@@ -26,6 +26,14 @@ pub struct Mark {
     pub attempt: i16,
 }
 
+/// A message that a provider took which only remembers: accepted without a mark, since nothing left.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub message: i64,
+    pub claim: Claim,
+    pub provider: String,
+}
+
 /// A message that will not be handed over, or not now, decided before its mark.
 #[derive(Debug, Clone)]
 pub struct Left {
@@ -92,6 +100,7 @@ pub struct Suppress {
 pub struct Batch {
     pub marks: Vec<Mark>,
     pub left: Vec<Left>,
+    pub recorded: Vec<Recorded>,
     pub answers: Vec<Answer>,
     pub suppress: Vec<Suppress>,
     /// Keys of addresses with a soft bounce.
@@ -106,6 +115,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.marks.is_empty()
             && self.left.is_empty()
+            && self.recorded.is_empty()
             && self.answers.is_empty()
             && self.suppress.is_empty()
             && self.soft_bounces.is_empty()
@@ -172,6 +182,17 @@ impl Store {
                      WHERE messages.id = r.id AND {held}");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write what is not handed over")?;
+            }
+            if !batch.recorded.is_empty() {
+                let rows: Vec<_> = batch.recorded.iter().map(|row| (row.message, row.claim.block, row.claim.fence, &row.provider)).collect();
+                let sql = format!(
+                    "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
+                                       e.value ->> 3 AS provider FROM {each})
+                     UPDATE messages SET state = {accepted}, attempts = attempts + 1, provider = r.provider, accepted_at = $2, changed_at = $2,
+                                         reason = NULL, next_at = NULL, node_id = NULL FROM r
+                     WHERE messages.id = r.id AND {held}");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
+                    .execute(&mut *transaction).await.doing("write recorded messages")?;
             }
             let (taken, others): (Vec<&Answer>, Vec<&Answer>) = batch.answers.iter().partition(|answer| answer.state == MessageState::Accepted);
             if !taken.is_empty() {

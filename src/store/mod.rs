@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod consents;
 pub mod control;
 pub mod conversions;
+pub mod copies;
 pub mod customers;
 pub mod definitions;
 pub mod events;
@@ -27,6 +28,7 @@ pub mod reports;
 pub mod responses;
 pub mod runs;
 pub mod settings;
+pub mod simulated;
 pub mod sql;
 pub mod suppressions;
 pub mod samples;
@@ -205,21 +207,10 @@ impl Store {
             return Err(bad("a file name is needed after `sqlite:`".into()));
         }
         let path = path.strip_prefix("//").unwrap_or(path);
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(30))
-            .foreign_keys(true)
-            .statement_cache_capacity(200)
-            .pragma("mmap_size", "268435456")
-            .pragma("cache_size", "-32000")
-            .pragma("temp_store", "MEMORY")
-            .pragma("secure_delete", "ON")
-            .pragma("journal_size_limit", "67108864")
-            // Rows that a reading thread may be ahead: with few, two threads wake each other for every row.
-            .row_buffer_size(1024);
+        Store::sqlite(sqlite_options(path)).await
+    }
+
+    async fn sqlite(options: SqliteConnectOptions) -> Result<Store, Error> {
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
@@ -277,6 +268,25 @@ impl Store {
             Store::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// How every SQLite file is opened.
+fn sqlite_options(path: impl AsRef<std::path::Path>) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(30))
+        .foreign_keys(true)
+        .statement_cache_capacity(200)
+        .pragma("mmap_size", "268435456")
+        .pragma("cache_size", "-32000")
+        .pragma("temp_store", "MEMORY")
+        .pragma("secure_delete", "ON")
+        .pragma("journal_size_limit", "67108864")
+        // Rows that a reading thread may be ahead: with few, two threads wake each other for every row.
+        .row_buffer_size(1024)
 }
 
 /// A database address that can be shown.

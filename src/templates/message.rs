@@ -169,6 +169,8 @@ pub struct MessageTemplate {
     pub(super) text: Compiled,
     text_is_made: bool,
     needs: Vec<Need>,
+    /// Functions that it calls.
+    functions: BTreeSet<&'static str>,
     /// First names of all paths read; `None`: everything is read.
     roots: Option<BTreeSet<String>>,
     locale: Locale,
@@ -191,7 +193,8 @@ impl MessageTemplate {
         track: Track,
         links: &mut Links,
     ) -> Result<MessageTemplate, Vec<Fault>> {
-        let mut work = Work { library, locale: Locale::new(), faults: Vec::new(), needs: Vec::new(), reads_all: false };
+        let mut work =
+            Work { library, locale: Locale::new(), faults: Vec::new(), needs: Vec::new(), functions: BTreeSet::new(), reads_all: false };
         let chosen = work.choose(source, chain)?;
         let language = chosen.language;
         let mut own_chain = chain.to_vec();
@@ -248,6 +251,7 @@ impl MessageTemplate {
             text,
             text_is_made,
             needs: work.needs,
+            functions: work.functions,
             roots,
             locale: work.locale,
             language,
@@ -292,6 +296,18 @@ impl MessageTemplate {
         &self.needs
     }
 
+    /// Whether every person's message renders when one person's does: nothing personal is read that may be missing, and nothing is called that
+    /// refuses or minds what kind of value it gets.
+    pub fn renders_for_all(&self) -> bool {
+        const SAFE: [&str; 14] =
+            ["default", "upper", "lower", "capitalize", "url_encode", "t", "if", "unless", "eq", "ne", "and", "or", "not", "lookup"];
+        const ALWAYS: [&str; 5] = ["campaign", "run", "message", "identity", "content"];
+        let is_there = |need: &Need| need.has_default || root(&need.path).ends_with("_url") || ALWAYS.contains(&root(&need.path));
+        self.roots.is_some()
+            && self.needs.iter().all(is_there)
+            && self.functions.iter().all(|function| function.starts_with('$') || SAFE.contains(function))
+    }
+
     /// The language of the template that was chosen; `""` for one that is for all.
     pub fn language(&self) -> &str {
         &self.language
@@ -319,6 +335,7 @@ struct Work<'a> {
     locale: Locale,
     faults: Vec<Fault>,
     needs: Vec<Need>,
+    functions: BTreeSet<&'static str>,
     reads_all: bool,
 }
 
@@ -401,6 +418,7 @@ impl Work<'_> {
         }
         self.reads_all |= reading.reads_all;
         self.needs.extend(reading.needs);
+        self.functions.extend(reading.used);
     }
 
     fn body(&mut self, source: &str, file: &str, limit: Limit) -> Option<Compiled> {

@@ -17,6 +17,7 @@ mod serve;
 mod render;
 mod schedules;
 mod select;
+mod simulate;
 mod tls;
 mod ledger;
 mod plan;

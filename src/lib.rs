@@ -20,6 +20,7 @@
 // words
 pub mod types;
 pub mod clock;
+pub mod kill_points;
 pub mod diagnostics;
 pub mod yaml;
 pub mod literals;

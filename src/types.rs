@@ -175,6 +175,8 @@ words! {
         TriedTooOften = 112 "tried_too_often",
         /// Too large for the channel.
         TooLarge = 113 "too_large",
+        /// Nobody knows whether it arrived, and a person took it for lost.
+        Unanswered = 114 "unanswered",
     }
 }
 

@@ -16,6 +16,7 @@ pub mod completions;
 pub mod nodes;
 pub mod plan;
 pub mod preview;
+pub mod providers;
 pub mod render;
 pub mod report;
 pub mod run;
@@ -157,12 +158,14 @@ pub enum Command {
     Simulate(simulate::Arguments),
     /// List campaigns; show, pause, resume or cancel one
     Campaigns(campaigns::Arguments),
-    /// List runs with their sums; show, pause, resume or cancel one
+    /// List runs with their sums; pause, resume or cancel one; see and decide what failed or is uncertain
     Runs(runs::Arguments),
     /// Stop every message of every campaign at once
     StopAll(stop_all::StopAll),
     /// Let everything go on after stop-all
     ResumeAll(stop_all::ResumeAll),
+    /// What sends, and whether it answers
+    Providers(providers::Arguments),
     /// The engines that share this database, and what they do
     Nodes(nodes::Arguments),
     /// A campaign's message as one customer would get it; nothing is sent
@@ -226,6 +229,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Runs(arguments) => runs::run(&global, arguments).await,
         Command::StopAll(arguments) => stop_all::stop(&global, arguments).await,
         Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
+        Command::Providers(arguments) => providers::run(&global, arguments).await,
         Command::Nodes(arguments) => nodes::run(&global, arguments).await,
         Command::Preview(arguments) => preview::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,

@@ -1,11 +1,14 @@
 //! `posthaste runs`: occurrences with their sums, and the brakes of one.
 
-use super::{Exit, Global, table};
-use crate::store::Store;
+use super::{Exit, Global, git, table};
+use crate::store::decisions::{Open, Settlement};
 use crate::store::runs::Run;
+use crate::store::{Store, from_micros};
+use crate::types::{Failure, MessageState, RunState};
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Arguments of `runs`.
 #[derive(Debug, Args)]
@@ -24,6 +27,33 @@ enum What {
     Pause { campaign: String, number: i64 },
     /// Go on after a pause; consent, suppression and expiry are asked again
     Resume { campaign: String, number: i64 },
+    /// What failed for good, with the reason of each
+    Failed { campaign: String, number: i64 },
+    /// Try again what failed, after its cause is mended; expired messages and withdrawn consent stay out
+    RetryFailed {
+        campaign: String,
+        number: i64,
+        /// Only what failed for these reasons [default: all but addresses that do not exist]
+        #[arg(long, value_name = "REASON,…", value_delimiter = ',', value_parser = reason)]
+        reason: Vec<Failure>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Messages that may have arrived and may not: list them, or say what is to become of them
+    Uncertain {
+        campaign: String,
+        number: i64,
+        /// What they become: accepted, again (sent once more: some may get it twice), failed
+        #[arg(long, value_enum, value_name = "WHAT")]
+        settle: Option<Settle>,
+        /// Only this customer's, by external id, address or number
+        #[arg(long, value_name = "CUSTOMER")]
+        customer: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Cancel what has not been handed over of this run
     Cancel {
         campaign: String,
@@ -66,6 +96,61 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             }
             eprintln!("Run {number} of {campaign} goes on");
         }
+        What::Failed { campaign, number } => {
+            let run = named(&store, &campaign, number).await?;
+            let rows: Vec<Value> = store.open_messages(run.id, MessageState::Failed).await?.iter().map(row_of).collect();
+            table::print(global.format, &OPEN, &rows)?;
+        }
+        What::RetryFailed { campaign, number, reason, yes } => {
+            let run = resumable(named(&store, &campaign, number).await?)?;
+            let wanted = |failure: Failure| match reason.is_empty() {
+                true => !matches!(failure, Failure::InvalidAddress | Failure::InvalidDomain | Failure::Inactive),
+                false => reason.contains(&failure),
+            };
+            let failed = store.open_messages(run.id, MessageState::Failed).await?;
+            let mut counts: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+            let mut chosen = Vec::new();
+            for message in &failed {
+                let failure = message.reason.and_then(Failure::from_code);
+                let is_chosen = failure.is_some_and(wanted);
+                counts.entry(failure.map_or("unknown", Failure::word)).or_insert((0, is_chosen)).0 += 1;
+                chosen.extend(is_chosen.then_some(message.id));
+            }
+            for (word, (count, is_chosen)) in counts {
+                eprintln!("  {count} {word}{}", if is_chosen { "" } else { ": left as they are" });
+            }
+            eprintln!("{} of {} failed messages of {campaign}, run {number}, would be tried again", chosen.len(), failed.len());
+            if chosen.is_empty() || (!yes && !super::apply::agreed("Try them again?")?) {
+                return Ok(if chosen.is_empty() { Exit::Done } else { Exit::Refused });
+            }
+            let again = store.retry_failed(run.id, &chosen, &who(global), global.clock().now()).await?;
+            eprintln!("{again} are due again");
+        }
+        What::Uncertain { campaign, number, settle, customer, yes } => {
+            let run = named(&store, &campaign, number).await?;
+            let mut open = store.open_messages(run.id, MessageState::Uncertain).await?;
+            if let Some(text) = customer {
+                let customer = super::why::customer(global, &store, &text).await?;
+                open.retain(|message| message.customer == customer.id);
+            }
+            let Some(settle) = settle else {
+                table::print(global.format, &OPEN, &open.iter().map(row_of).collect::<Vec<_>>())?;
+                return Ok(Exit::Done);
+            };
+            let run = resumable(run)?;
+            let (settlement, words) = match settle {
+                Settle::Accepted => (Settlement::Accepted, "be taken for accepted"),
+                Settle::Again => (Settlement::Again, "be sent once more, and whoever got the first gets it twice"),
+                Settle::Failed => (Settlement::Failed, "be taken for lost"),
+            };
+            eprintln!("{} uncertain messages of {campaign}, run {number}, would {words}", open.len());
+            if open.is_empty() || (!yes && !super::apply::agreed("Decide so?")?) {
+                return Ok(if open.is_empty() { Exit::Done } else { Exit::Refused });
+            }
+            let ids: Vec<i64> = open.iter().map(|message| message.id).collect();
+            let settled = store.settle_uncertain(run.id, &ids, settlement, &who(global), global.clock().now()).await?;
+            eprintln!("{settled} settled");
+        }
         What::Cancel { campaign, number, yes } => {
             let run = named(&store, &campaign, number).await?;
             let waiting = store.funnel(&campaign, Some(number)).await?.waiting();
@@ -79,6 +164,42 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     }
     store.close().await;
     Ok(Exit::Done)
+}
+
+/// What an uncertain message becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Settle {
+    Accepted,
+    Again,
+    Failed,
+}
+
+const OPEN: [&str; 7] = ["customer", "address", "reason", "detail", "provider", "attempts", "since"];
+
+fn row_of(message: &Open) -> Value {
+    let since = from_micros(message.changed_at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    json!({
+        "customer": message.external_id.clone().unwrap_or_else(|| format!("#{}", message.customer)), "address": message.address,
+        "reason": message.reason.and_then(Failure::from_code).map(Failure::word), "detail": message.detail, "provider": message.provider,
+        "attempts": message.attempts, "since": since,
+    })
+}
+
+fn reason(word: &str) -> Result<Failure, String> {
+    let words: Vec<&str> = Failure::ALL.iter().map(|failure| failure.word()).collect();
+    Failure::from_word(word).ok_or_else(|| format!("`{word}` is no reason of a failure; they are {}", words.join(", ")))
+}
+
+fn who(global: &Global) -> String {
+    git::who(&global.workspace().folder)
+}
+
+/// A cancelled run sends nothing any more.
+fn resumable(run: Run) -> anyhow::Result<Run> {
+    if run.state == RunState::Cancelled {
+        bail!("run {} of {} is cancelled: nothing of it is sent any more", run.number, run.key);
+    }
+    Ok(run)
 }
 
 async fn named(store: &Store, campaign: &str, number: i64) -> anyhow::Result<Run> {

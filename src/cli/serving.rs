@@ -9,6 +9,7 @@ use crate::config::{PEPPER, SIGNING, Workspace};
 use crate::customers::import::{self, EventOptions, Input, Report, Settings as ImportSettings};
 use crate::customers::keys::Keys;
 use crate::dispatch::{Compiled, Identity, Sending};
+use crate::kill_points::{Point, reached};
 use crate::literals::ValueType;
 use crate::segments::Samples;
 use crate::server::{self, Incoming, Intake, Site, State, Subject, Taken, View, Viewed};
@@ -302,6 +303,7 @@ impl Intake for Door {
                 taken.repeated += usize::try_from(summary.unchanged).unwrap_or(0);
                 taken.rejected.extend(rejected);
             }
+            reached(Point::AfterIntake);
             Ok(taken)
         })
     }

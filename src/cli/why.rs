@@ -2,17 +2,19 @@
 
 use super::report::{measures, unknown};
 use super::{Exit, Format, Global};
+use crate::campaigns::{Campaign, ReEntry};
 use crate::config::PEPPER;
 use crate::customers::email;
 use crate::customers::keys::Keys;
 use crate::customers::phone;
 use crate::reports::selection;
 use crate::reports::why::{self, Answer, Known, wall};
-use crate::segments::{Condition, Moment, Samples};
+use crate::segments::{Condition, Moment};
 use crate::store::customers::{Customer, Wanted};
 use crate::store::reports::CountedCampaign;
+use crate::store::why::LedgerRow;
 use crate::store::{Store, from_micros};
-use crate::types::{Channel, Time, VersionId};
+use crate::types::{Channel, MessageState, Refusal, RunState, Time, VersionId};
 use anyhow::Context;
 use chrono_tz::Tz;
 use clap::Args;
@@ -117,10 +119,15 @@ async fn not_selected(
         None => runs.iter().find(|past| past.is_test == 0),
     };
     let because = match past {
-        None => format!("Not sent: {} has not run yet", campaign.key),
+        None => never_ran(global, store, campaign, customer).await?,
+        Some(past) if past.planned_at.is_none() => {
+            let state = RunState::from_code(past.state).map_or("not planned", RunState::word);
+            format!("Not sent: run {} is {state}: nobody is selected for it yet", past.number)
+        }
         Some(past) => {
             let planned = from_micros(past.planned_at.unwrap_or(past.due_at));
-            let decided = decided(store, campaign, customer, VersionId(past.version_id), planned, from_micros(past.due_at)).await?;
+            let due = Some(from_micros(past.due_at));
+            let decided = decided(store, campaign, customer, VersionId(past.version_id), Some(past.number), planned, due).await?;
             format!("Not sent: not selected for run {}, planned on {}: {decided}", past.number, wall(planned, zone))
         }
     };
@@ -136,14 +143,27 @@ async fn not_selected(
     Ok(Exit::Done)
 }
 
-/// Which condition of the version's audience left the customer out, asked as of the time of planning of what is known today.
+/// No run yet: what is known today says who would be in.
+async fn never_ran(global: &Global, store: &Store, campaign: &CountedCampaign, customer: &Customer) -> anyhow::Result<String> {
+    let not_yet = format!("Not sent: {} has not run yet", campaign.key);
+    let Some(row) = store.campaign(&campaign.key).await? else { return Ok(not_yet) };
+    let Some(version) = row.version else { return Ok(format!("Not sent: {} was retired before it ran", campaign.key)) };
+    let paused = if row.paused_at.is_some() { ", and is paused" } else { "" };
+    let now = global.clock().now();
+    let decided = decided(store, campaign, customer, version, None, now, None).await?;
+    Ok(format!("{not_yet}{paused}; if it were planned now: {decided}"))
+}
+
+/// Which condition of the version's audience leaves the customer out, asked as of the time of planning of what is known today.
+#[allow(clippy::too_many_arguments, reason = "one private question")]
 async fn decided(
     store: &Store,
     campaign: &CountedCampaign,
     customer: &Customer,
     version: VersionId,
+    run: Option<i64>,
     planned: Time,
-    due: Time,
+    due: Option<Time>,
 ) -> anyhow::Result<String> {
     let born = from_micros(customer.created_at);
     if born > planned {
@@ -157,6 +177,7 @@ async fn decided(
     let (Some(definition), Some(person)) = (definitions.campaigns.get(&campaign.key), store.person(customer.id).await?) else {
         return Ok(unknown.into());
     };
+    let samples = crate::plan::samples(store, &definitions, definition).await?;
     let segments = definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
     let moment = Moment {
         now: planned,
@@ -165,19 +186,54 @@ async fn decided(
         currency: &definitions.workspace.currency,
         rates: &definitions.workspace.rates,
         seed: &definitions.workspace.seed,
-        samples: Samples::NONE,
+        samples: &samples,
     };
     let mut audience = definition.audience.clone();
-    if let Some(own_day) = &definition.schedule.own_day {
+    // Whose day it is, goes by the day of the run; before the first one nobody knows which that will be.
+    if let (Some(own_day), Some(due)) = (&definition.schedule.own_day, due) {
         let day = own_day.condition(due.with_timezone(&definition.schedule.zone).date_naive());
         audience.condition = Some(Condition::All(std::iter::once(day).chain(audience.condition).collect()));
     }
     Ok(match selection::left_out(&audience, &person, &moment) {
         Some(reason) => reason,
-        None => {
-            format!("{unknown} then, and would be by what is known today; data or consent came in since, or re-entry kept the customer out")
-        }
+        None => match (kept_out(store, campaign, customer, definition, run, planned).await?, run) {
+            (Some(reason), _) => reason,
+            (None, Some(_)) => format!("{unknown} then, and would be by what is known today: data or consent came in since"),
+            (None, None) => "the customer would be in the audience".into(),
+        },
     })
+}
+
+/// The message of an earlier run after which `re_entry` keeps the customer out.
+async fn kept_out(
+    store: &Store,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    definition: &Campaign,
+    run: Option<i64>,
+    planned: Time,
+) -> anyhow::Result<Option<String>> {
+    let since = match definition.re_entry {
+        ReEntry::Always => return Ok(None),
+        ReEntry::Never => None,
+        ReEntry::After(duration) => Some(duration.subtracted(planned, definition.schedule.zone)),
+    };
+    let counts = |row: &LedgerRow| {
+        let is_held_out = row.reason == Some(Refusal::HeldOut.code());
+        let state = MessageState::from_code(row.state);
+        let nothing = [MessageState::Refused, MessageState::Failed, MessageState::Expired, MessageState::Cancelled];
+        is_held_out || state.is_some_and(|state| !nothing.contains(&state))
+    };
+    let rows = store.rows_of_customer(campaign.id, customer.id).await?;
+    let at = |row: &LedgerRow| from_micros(row.accepted_at.unwrap_or(row.due_at));
+    let earlier = rows.iter().find(|row| run.is_none_or(|run| row.run < run) && counts(row) && since.is_none_or(|since| at(row) >= since));
+    Ok(earlier.map(|row| {
+        let word = match definition.re_entry {
+            ReEntry::After(duration) => format!("`re_entry: {duration}`"),
+            _ => "`re_entry: never`".into(),
+        };
+        format!("{word} keeps the customer out: run {} counts, of {}", row.run, wall(at(row), definition.schedule.zone))
+    }))
 }
 
 fn print(format: Format, campaign: &CountedCampaign, customer: &Customer, answers: &[Answer], zone: Tz) -> anyhow::Result<()> {

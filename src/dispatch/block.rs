@@ -6,6 +6,7 @@ use super::hand_over::{Flight, fly};
 use super::lanes::Lane;
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
+use crate::kill_points::{Point, reached};
 use crate::plan::{add_saved, campaign_of, conditions, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
@@ -39,6 +40,7 @@ pub(super) async fn claim(inner: &Inner, now: Time) -> Result<Vec<Claimed>, stor
             inner.holding.block(claim);
             Claimed { run: block.run, which: Which::Block(block), claim }
         };
+        reached(Point::AfterClaim);
         return Ok(blocks.into_iter().map(claimed).collect());
     }
     let lease = now + AGAIN_LEASE;
@@ -170,15 +172,28 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
     } else {
         due.person.country.clone()
     };
-    let Some(lane) = inner.outlets().lanes.choose(due.channel, country.as_deref(), due.id, now) else {
+    let lanes = inner.outlets().lanes;
+    let Some((lane, admission)) = lanes.choose(due.channel, country.as_deref(), due.id, now) else {
         // Nobody can take it now: the block waits, and so does its run.
-        let later = now + chrono::TimeDelta::minutes(1);
+        let later = lanes.next_probe(due.channel).unwrap_or(now + chrono::TimeDelta::minutes(1)).max(now + chrono::TimeDelta::seconds(1));
         inner.stalled().insert(sending.run.id, later);
         stay(inner, open, &due, later, Some("no provider can take it now"));
         return;
     };
     if lane.provider.only_records() {
         return record(inner, open, sending, &lane, due, now).await;
+    }
+    if let Some(until) = inner.sites().wait(lane.provider.name(), &due.site, draw, now) {
+        let detail = Some(format!("{} asked {} to slow down", due.site, lane.provider.name()));
+        inner.committer.left(Left {
+            message: due.id,
+            claim: open.claim,
+            state: MessageState::Deferred,
+            reason: None,
+            detail,
+            next_at: Some(until),
+        });
+        return open.one_done();
     }
     let run = sending.run.id;
     let ready = async {
@@ -197,9 +212,21 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
     let date = due.first_try_at.map_or(now, from_micros);
     match inner.outlets().composer.compose(sending, &due, date) {
         Ok(made) => {
+            reached(Point::AfterRender);
             let if_uncertain = message_of(campaign, due.arm, due.channel).if_uncertain;
-            let flight =
-                Flight { due, composed: made, claim: open.claim, run, lane, turns, if_uncertain, began: date, draw, open: open.clone() };
+            let flight = Flight {
+                due,
+                composed: made,
+                claim: open.claim,
+                run,
+                lane,
+                admission,
+                turns,
+                if_uncertain,
+                began: date,
+                draw,
+                open: open.clone(),
+            };
             inner.flying.spawn(fly(inner.clone(), flight, composed));
         }
         Err(unsendable) => unsent(inner, open, due.id, unsendable),

@@ -3,6 +3,7 @@
 
 use super::holding::Holding;
 use crate::clock::Clock;
+use crate::kill_points::{Point, reached};
 use crate::store::Store;
 use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Recorded, Suppress};
 use crate::types::{NodeId, Time};
@@ -22,6 +23,7 @@ enum Work {
     Recorded(Recorded),
     Finished(Claim),
     Released(Claim, Time),
+    Breaker(String, Option<(Time, String)>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -67,6 +69,10 @@ impl Committer {
     pub fn released(&self, claim: Claim, due: Time) {
         let _ = self.work.send(Work::Released(claim, due));
     }
+    /// A provider's breaker has opened (since when, why) or closed.
+    pub fn breaker(&self, provider: String, open: Option<(Time, String)>) {
+        let _ = self.work.send(Work::Breaker(provider, open));
+    }
     /// Returns when all that was given before is written.
     pub async fn flush(&self) {
         let (done, answer) = oneshot::channel();
@@ -98,6 +104,7 @@ impl Waiting {
             Work::Recorded(recorded) => self.batch.recorded.push(recorded),
             Work::Finished(claim) => self.batch.finished.push(claim),
             Work::Released(claim, due) => self.batch.released.push((claim, due)),
+            Work::Breaker(provider, open) => self.batch.breakers.push((provider, open)),
             Work::Flush(done) => self.flushes.push(done),
         }
     }
@@ -128,8 +135,18 @@ impl Writer {
     async fn commit(&self, waiting: &mut Waiting) {
         let mut tries = 0;
         while !waiting.batch.is_empty() {
+            let (has_marks, has_answers) = (!waiting.batch.marks.is_empty(), !waiting.batch.answers.is_empty());
+            if has_marks {
+                reached(Point::BeforeMark);
+            }
             match self.store.commit_batch(self.node, self.clock.now(), &waiting.batch).await {
                 Ok(granted) => {
+                    if has_marks {
+                        reached(Point::AfterMark);
+                    }
+                    if has_answers {
+                        reached(Point::AfterCommit);
+                    }
                     for message in granted {
                         if let Some(done) = waiting.marks.remove(&message) {
                             let _ = done.send(true);

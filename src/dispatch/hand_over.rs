@@ -1,15 +1,18 @@
 //! One message in the air: mark, slot, socket, answer.
 
 use super::block::{Open, stay};
+use super::breaker::{Admission, Change};
 use super::compose::Composed;
 use super::lanes::Lane;
 use super::rate::Turn;
 use super::{Inner, retry};
 use crate::campaigns::IfUncertain;
+use crate::kill_points::{Point, reached};
 use crate::providers::Outcome;
 use crate::store::blocks::Due;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
 use crate::types::{Failure, MessageState, RunId, SuppressionReason, Time};
+use chrono::TimeDelta;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,6 +24,7 @@ pub(super) struct Flight {
     pub claim: Claim,
     pub run: RunId,
     pub lane: Arc<Lane>,
+    pub admission: Admission,
     /// Under the campaign's and the provider's pace.
     pub turns: Vec<Turn>,
     pub if_uncertain: IfUncertain,
@@ -40,7 +44,7 @@ pub(super) fn draw(message: i64) -> u64 {
 pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSemaphorePermit) {
     let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };
     drop(composed);
-    if !inner.may_go(flight.run) || !flight.lane.is_open(inner.clock.now()) {
+    if !inner.may_go(flight.run) || (flight.admission == Admission::Usual && !flight.lane.breaker().is_closed()) {
         return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
     }
     let provider = flight.lane.provider.name().to_string();
@@ -61,12 +65,28 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
         inner.handed_over.fetch_add(1, Ordering::SeqCst);
         let outcome = flight.lane.provider.send(&flight.composed.outgoing).await;
         drop(in_flight);
+        reached(Point::AfterReply);
         settle(&inner, &flight, outcome);
     } else {
         // Certainly not sent: a brake came, or this process could not renew its lease. Where others have taken over meanwhile, they have decided.
         inner.committer.answer(Answer::not_sent(flight.due.id, attempt, provider, now));
     }
     flight.open.one_done();
+}
+
+/// A breaker has opened or closed: whoever asks `posthaste providers` sees it.
+fn note(inner: &Inner, provider: &str, change: Change) {
+    let state = match change {
+        Change::Opened { since, why } => {
+            tracing::error!(provider, why, "the provider does not answer: its messages take others, or wait");
+            Some((since, why))
+        }
+        Change::Closed => {
+            tracing::warn!(provider, "the provider answers again");
+            None
+        }
+    };
+    inner.committer.breaker(provider.to_string(), state);
 }
 
 /// Gives the answer to the committer.
@@ -88,6 +108,17 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
         snapshot: None,
         uncounted: false,
     };
+    let changed = {
+        let mut breaker = flight.lane.breaker();
+        match &outcome {
+            Outcome::Unreachable { reply, .. } | Outcome::Unknown { reply } => breaker.note(now, false, reply),
+            Outcome::Broken { reply } => breaker.trip(now, reply),
+            _ => breaker.note(now, true, ""),
+        }
+    };
+    if let Some(change) = changed {
+        note(inner, &answer.provider, change);
+    }
     let again = |asked| retry::next(due.channel, attempt, flight.draw, now, asked);
     match outcome {
         Outcome::Accepted { id, reply } => {
@@ -95,9 +126,12 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             answer.reply = Some(reply);
             answer.snapshot = flight.composed.snapshot.clone();
         }
-        Outcome::Later { after, reply, .. } => {
+        Outcome::Later { after, reply, throttled } => {
             answer.reply = Some(reply);
-            if attempt >= retry::MOST_ATTEMPTS {
+            if throttled && !due.site.is_empty() {
+                inner.sites().throttled(&answer.provider, &due.site, now);
+            }
+            if retry::is_last(attempt) {
                 answer.state = MessageState::Failed;
                 answer.reason = Some(Failure::TriedTooOften);
             } else {
@@ -119,9 +153,17 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             answer.reason = Some(class);
             answer.reply = Some(reply);
         }
+        Outcome::Unreachable { after, reply } => {
+            // Another provider may take it at once; where there is none, it waits for the next probe.
+            let after = after.and_then(|after| TimeDelta::from_std(after).ok()).unwrap_or_default();
+            answer.next_at = Some(now + after.clamp(TimeDelta::seconds(1), TimeDelta::minutes(5)));
+            answer.state = MessageState::Retry;
+            answer.reply = Some(reply);
+            answer.uncounted = true;
+        }
         Outcome::Broken { reply } => {
             tracing::error!(provider = answer.provider, reply, "the provider cannot send; its queue is kept");
-            answer.next_at = Some(flight.lane.stop(now));
+            answer.next_at = Some(now + TimeDelta::seconds(1));
             answer.state = MessageState::Retry;
             answer.reply = Some(reply);
             answer.uncounted = true;

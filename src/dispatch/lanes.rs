@@ -1,15 +1,14 @@
 //! The providers as dispatch sees them: which one takes a message, how many fly at once, how fast, and which one cannot send at all.
 
+use super::breaker::{Admission, Breaker};
 use crate::providers::Provider;
 use crate::providers::choice::{Candidate, pick};
 use crate::types::{Channel, Time};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-
-/// A provider that could not send at all is asked again after so long.
-const BROKEN_FOR: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// How many messages are composed before a provider has a place for them.
 const COMPOSED_AHEAD: usize = 256;
@@ -27,7 +26,7 @@ pub struct Lane {
     pub in_flight: Arc<Semaphore>,
     /// Composed and not in flight yet.
     pub composed: Arc<Semaphore>,
-    broken_until: AtomicI64,
+    breaker: Mutex<Breaker>,
 }
 
 impl Lane {
@@ -41,19 +40,12 @@ impl Lane {
             countries: None,
             in_flight,
             composed: Arc::new(Semaphore::new(COMPOSED_AHEAD)),
-            broken_until: AtomicI64::new(i64::MIN),
+            breaker: Mutex::default(),
         }
     }
 
-    /// It said that it cannot send at all; gives until when it is left alone.
-    pub fn stop(&self, now: Time) -> Time {
-        let until = now + BROKEN_FOR;
-        self.broken_until.store(until.timestamp_micros(), Ordering::SeqCst);
-        until
-    }
-
-    pub fn is_open(&self, now: Time) -> bool {
-        self.broken_until.load(Ordering::SeqCst) <= now.timestamp_micros()
+    pub fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,8 +66,8 @@ impl Lanes {
     }
 
     /// Who takes a message: among those that work and reach the country, by weight as drawn from the message's number; backups only when no other
-    /// is left.
-    pub fn choose(&self, channel: Channel, country: Option<&str>, message: i64, now: Time) -> Option<Arc<Lane>> {
+    /// is left. Each that is passed over because it does not answer hands its messages on to the next.
+    pub fn choose(&self, channel: Channel, country: Option<&str>, message: i64, now: Time) -> Option<(Arc<Lane>, Admission)> {
         let lanes: Vec<&Arc<Lane>> = self.lanes.iter().filter(|lane| lane.provider.channel() == channel).collect();
         let candidates: Vec<Candidate<'_>> = lanes
             .iter()
@@ -86,7 +78,17 @@ impl Lanes {
                 backup: lane.backup,
             })
             .collect();
-        pick(&candidates, country, &message.to_string(), |place| lanes.get(place).is_some_and(|lane| lane.is_open(now)))
-            .and_then(|place| lanes.get(place).map(|lane| Arc::clone(lane)))
+        let admitted = Cell::new(Admission::Usual);
+        let admit = |place: usize| {
+            let admission = lanes.get(place).and_then(|lane| lane.breaker().admit(now));
+            admission.inspect(|admission| admitted.set(*admission)).is_some()
+        };
+        let place = pick(&candidates, country, &message.to_string(), admit)?;
+        lanes.get(place).map(|lane| (Arc::clone(lane), admitted.get()))
+    }
+
+    /// When a provider of the channel that does not answer is asked again; `None` when there is none such.
+    pub fn next_probe(&self, channel: Channel) -> Option<Time> {
+        self.lanes.iter().filter(|lane| lane.provider.channel() == channel).filter_map(|lane| lane.breaker().next_probe()).min()
     }
 }

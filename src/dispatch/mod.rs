@@ -6,6 +6,7 @@
 //! and answers that wait in one transaction.
 
 mod block;
+mod breaker;
 mod committer;
 mod compose;
 mod hand_over;
@@ -14,7 +15,9 @@ mod lanes;
 mod rate;
 mod recover;
 mod retry;
+mod sites;
 
+pub use breaker::{Admission, Breaker};
 pub use committer::Committer;
 pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, message_of, root};
 pub use lanes::{Lane, Lanes};
@@ -26,6 +29,7 @@ use crate::store::definitions::Loaded;
 use crate::store::{self, Store, micros};
 use crate::types::{NodeId, RunId, Time, VersionId};
 use holding::Holding;
+use sites::Sites;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -86,6 +90,7 @@ pub(crate) struct Inner {
     rates: Rates,
     brakes: watch::Sender<Brakes>,
     handed_over: AtomicU64,
+    sites: Mutex<Sites>,
     /// Blocks under way by run.
     working: Mutex<HashMap<RunId, usize>>,
     /// Runs whose channel has no working provider, and until when they are left alone.
@@ -133,6 +138,7 @@ impl Dispatcher {
                 claiming: AsyncMutex::default(),
                 brakes: watch::Sender::new(Brakes::default()),
                 handed_over: AtomicU64::new(0),
+                sites: Mutex::default(),
                 working: Mutex::default(),
                 stalled: Mutex::default(),
                 runs: Mutex::default(),
@@ -251,6 +257,9 @@ impl Inner {
     }
     fn may_go(&self, run: RunId) -> bool {
         !self.stop.is_cancelled() && !self.brakes.borrow().hold(run)
+    }
+    fn sites(&self) -> std::sync::MutexGuard<'_, Sites> {
+        self.sites.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     fn working(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, usize>> {
         self.working.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -3,8 +3,13 @@
 use crate::types::{Channel, Time};
 use chrono::TimeDelta;
 
-/// A message is tried at most so often.
-pub const MOST_ATTEMPTS: i16 = 30;
+/// A message is tried at most so often; when a person sends it again, so often once more.
+const MOST_ATTEMPTS: i16 = 30;
+
+/// Whether nothing is tried after this attempt any more.
+pub fn is_last(attempt: i16) -> bool {
+    attempt % MOST_ATTEMPTS == 0
+}
 
 /// The wait before the next try after `attempt` tries. Email: 20 minutes, doubled each time, at most four hours, with equal jitter (half to all of the
 /// step). Others: full jitter over one second, doubled, at most 15 minutes. `draw` is drawn from the message's key, so that the same message

@@ -3,6 +3,7 @@
 use super::decide::{Decider, Rank, attributes, messages};
 use super::due::Occurrence;
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
+use crate::kill_points::{Point, reached};
 use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
@@ -194,7 +195,11 @@ pub async fn plan(
     let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, occurrence, now);
     decider.force(forced);
-    let write = |rows: Vec<Planned>| async move { store.write_plan(run.id, &rows, now).await };
+    let write = |rows: Vec<Planned>| async move {
+        store.write_plan(run.id, &rows, now).await?;
+        reached(Point::MidPlan);
+        Ok(())
+    };
     walk(store, campaign, &selection, &mut decider, write).await?;
     Ok(decider.arms.rows())
 }

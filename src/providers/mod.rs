@@ -50,6 +50,8 @@ pub enum Outcome {
     Accepted { id: Option<String>, reply: String },
     /// Certainly not taken; the same message may be tried again, not before `after` if that is given.
     Later { after: Option<Duration>, throttled: bool, reply: String },
+    /// Nobody was there to be asked: no connection came about, and nothing was said of this message. The try does not count.
+    Unreachable { after: Option<Duration>, reply: String },
     /// Refused for this message or person, for good.
     Refused { class: crate::types::Failure, suppress: bool, reply: String },
     /// This provider cannot send at all (wrong key, no credit): stop it, tell someone, keep the queue.

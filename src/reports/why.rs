@@ -155,6 +155,7 @@ fn failed(failure: Failure) -> &'static str {
         Failure::Render => "the template failed for this customer",
         Failure::TriedTooOften => "it was tried until the retries were used up",
         Failure::TooLarge => "it is too large for the channel",
+        Failure::Unanswered => "nobody knows whether it arrived, and it was taken for lost by decision",
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Batch {
     pub soft_bounces: Vec<Vec<u8>>,
     /// Blocks with nothing planned left.
     pub finished: Vec<Claim>,
+    /// Providers whose breaker has opened (since when, why) or closed, in this process.
+    pub breakers: Vec<(String, Option<(Time, String)>)>,
     /// Blocks given back, to be claimed again not before this time.
     pub released: Vec<(Claim, Time)>,
 }
@@ -121,6 +123,7 @@ impl Batch {
             && self.soft_bounces.is_empty()
             && self.finished.is_empty()
             && self.released.is_empty()
+            && self.breakers.is_empty()
     }
 }
 
@@ -264,6 +267,15 @@ impl Store {
                      UPDATE blocks SET node_id = NULL, due_at = CASE WHEN r.due > blocks.due_at THEN r.due ELSE blocks.due_at END FROM r
                      WHERE blocks.id = r.id AND blocks.fence = r.fence AND blocks.node_id = $2");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(node.0).execute(&mut *transaction).await.doing("give back blocks")?;
+            }
+            for (provider, open) in &batch.breakers {
+                sqlx::query("DELETE FROM breakers WHERE node_id = $1 AND provider = $2").bind(node.0).bind(provider)
+                    .execute(&mut *transaction).await.doing("note a provider's state")?;
+                if let Some((since, why)) = open {
+                    sqlx::query("INSERT INTO breakers (node_id, provider, since, why) VALUES ($1, $2, $3, $4)")
+                        .bind(node.0).bind(provider).bind(micros(*since)).bind(short(why))
+                        .execute(&mut *transaction).await.doing("note a provider's state")?;
+                }
             }
             Ok(granted)
         })

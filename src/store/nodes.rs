@@ -212,7 +212,16 @@ impl Store {
         let sql = format!("DELETE FROM nodes WHERE id <> $1 AND {gone} AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.node_id = nodes.id)");
         let before = micros(now - chrono::TimeDelta::hours(1));
         on_writer!(self, pool => sqlx::query(sqlx::AssertSqlSafe(sql)).bind(node.0).bind(before).execute(pool).await.map(|_| ()))
-            .doing("forget dead processes")
+            .doing("forget dead processes")?;
+        let sql = "DELETE FROM breakers WHERE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = breakers.node_id)";
+        on_writer!(self, pool => sqlx::query(sql).execute(pool).await.map(|_| ())).doing("forget dead processes")
+    }
+
+    /// Breakers that are open: machine, process, provider, since when, why.
+    pub async fn breakers(&self) -> Result<Vec<(String, i64, String, i64, String)>, Error> {
+        let sql =
+            "SELECT n.name, n.id, b.provider, b.since, b.why FROM breakers b JOIN nodes n ON n.id = b.node_id ORDER BY b.provider, n.id";
+        on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing("look at the providers' breakers")
     }
 
     /// Orphans become uncertain, or are due again (with the same Message-ID) where `resend` says so.

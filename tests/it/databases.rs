@@ -34,27 +34,42 @@ pub async fn sqlite() -> Database {
 pub async fn postgres() -> Option<Database> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let server = server()?;
-    let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-    let Store::Postgres(admin) = Store::connect(&format!("{server}/postgres")).await.unwrap() else { unreachable!() };
-    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
-    admin.close().await;
-    let url = format!("{server}/{name}");
+    let url = server.database(&format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst))).await;
     Some(Database { name: "postgres", store: Store::open(&url).await.unwrap(), url, _folder: tempfile::tempdir().unwrap() })
 }
 
-/// `postgres://…` of the private server, started once a process.
-fn server() -> Option<&'static str> {
-    static SERVER: OnceLock<Option<String>> = OnceLock::new();
+/// The private server, started once a process.
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER
         .get_or_init(|| {
-            let started = start();
+            let started = Server::start("127.0.0.1");
             if let Err(why) = &started {
                 assert!(std::env::var_os("POSTHASTE_REQUIRE_POSTGRES").is_none(), "PostgreSQL is required here: {why}");
                 eprintln!("PostgreSQL is left out of the tests: {why}");
             }
             started.ok()
         })
-        .as_deref()
+        .as_ref()
+}
+
+/// A private temporary PostgreSQL; it stops when this process ends.
+pub struct Server {
+    port: u16,
+}
+
+impl Server {
+    pub fn url(&self, host: &str, database: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{database}", self.port)
+    }
+
+    /// A new database; gives its address on this machine.
+    pub async fn database(&self, name: &str) -> String {
+        let Store::Postgres(admin) = Store::connect(&self.url("127.0.0.1", "postgres")).await.unwrap() else { unreachable!() };
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
+        admin.close().await;
+        self.url("127.0.0.1", name)
+    }
 }
 
 fn programs() -> Option<PathBuf> {
@@ -70,46 +85,56 @@ fn programs() -> Option<PathBuf> {
     versions.pop().map(|(_, bin)| bin).or(on_path)
 }
 
-fn start() -> Result<String, String> {
-    let bin = programs().ok_or("no initdb was found on PATH or under /usr/lib/postgresql")?;
-    let folder = std::env::temp_dir().join(format!("posthaste-postgres-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    // initdb refuses root: there everything runs as the user postgres.
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0"));
-    if root {
-        run(Command::new("chown").arg("postgres").arg(&folder))?;
-    }
-    let data = folder.join("data");
-    run(&mut as_postgres(
-        root,
-        &bin.join("initdb"),
-        &["-D", path(&data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
-    ))?;
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?.port();
-    // The shell waits for the end of its input, which is the end of this process, and stops the server then.
-    let script = format!(
-        "{bin}/postgres -D {data} -k {folder} -h 127.0.0.1 -p {port} -c fsync=off -c max_connections=300 -c log_min_messages=fatal -c max_wal_size=1GB >{folder}/log 2>&1 & \
-         server=$!; read _ignored; kill -QUIT $server; wait $server; rm -rf {folder}",
-        bin = bin.display(),
-        data = data.display(),
-        folder = folder.display()
-    );
-    let mut shell = as_postgres(root, Path::new("/bin/sh"), &["-c", &script]);
-    let child = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
-    std::mem::forget(child);
-    for _ in 0..200 {
-        if Command::new(bin.join("pg_isready"))
-            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            return Ok(format!("postgres://postgres@127.0.0.1:{port}"));
+impl Server {
+    /// Listens at `address`; who reaches it there may come in.
+    pub fn start(address: &str) -> Result<Server, String> {
+        let bin = programs().ok_or("no initdb was found on PATH or under /usr/lib/postgresql")?;
+        let folder = std::env::temp_dir().join(format!("posthaste-postgres-{}-{address}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        // initdb refuses root: there everything runs as the user postgres.
+        let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0"));
+        if root {
+            run(Command::new("chown").arg("postgres").arg(&folder))?;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        let data = folder.join("data");
+        run(&mut as_postgres(
+            root,
+            &bin.join("initdb"),
+            &["-D", path(&data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+        ))?;
+        if address != "127.0.0.1" {
+            let rules = data.join("pg_hba.conf");
+            let known = std::fs::read_to_string(&rules).map_err(|error| error.to_string())?;
+            std::fs::write(&rules, format!("{known}\nhost all all 10.231.0.0/16 trust\n")).map_err(|error| error.to_string())?;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(|error| error.to_string())?
+            .port();
+        // The shell waits for the end of its input, which is the end of this process, and stops the server then.
+        let script = format!(
+            "{bin}/postgres -D {data} -k {folder} -h {address} -p {port} -c fsync=off -c max_connections=300 -c log_min_messages=fatal -c max_wal_size=1GB >{folder}/log 2>&1 & \
+         server=$!; read _ignored; kill -QUIT $server; wait $server; rm -rf {folder}",
+            bin = bin.display(),
+            data = data.display(),
+            folder = folder.display()
+        );
+        let mut shell = as_postgres(root, Path::new("/bin/sh"), &["-c", &script]);
+        let child = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        std::mem::forget(child);
+        for _ in 0..200 {
+            if Command::new(bin.join("pg_isready"))
+                .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+                .output()
+                .is_ok_and(|output| output.status.success())
+            {
+                return Ok(Server { port });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Err(format!("the server did not start: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default()))
     }
-    Err(format!("the server did not start: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default()))
 }
 
 fn as_postgres(root: bool, program: &Path, arguments: &[&str]) -> Command {

@@ -75,6 +75,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Refused { class, suppress: true, .. } => format!("refused {class}, suppress"),
         Outcome::Refused { class, .. } => format!("refused {class}"),
         Outcome::Broken { .. } => "broken".to_string(),
+        Outcome::Unreachable { .. } => "unreachable".to_string(),
         Outcome::Unknown { .. } => "unknown".to_string(),
     }
 }
@@ -248,12 +249,12 @@ async fn a_relay_that_fails_before_the_body_leaves_the_message_for_later_and_aft
             ],
             "accepted",
         ),
-        ("no greeting", &[Hang], "later"),
-        ("closed at once", &[Close], "later"),
+        ("no greeting", &[Hang], "unreachable"),
+        ("closed at once", &[Close], "unreachable"),
         ("greeted with 421", &[Say("421 4.3.2 too many connections\r\n")], "later, throttled"),
         ("greeted with 554", &[Say("554 5.7.1 you are blocked using a list\r\n")], "broken"),
-        ("no SMTP at all", &[Say("HTTP/1.1 400 Bad Request\r\n")], "later"),
-        ("EHLO hangs", &[Say("220 hi\r\n"), Hang], "later"),
+        ("no SMTP at all", &[Say("HTTP/1.1 400 Bad Request\r\n")], "unreachable"),
+        ("EHLO hangs", &[Say("220 hi\r\n"), Hang], "unreachable"),
         ("MAIL hangs", &[Say("220 hi\r\n"), HELLO, HELLO, Hang], "later"),
         (
             "MAIL refused",
@@ -340,10 +341,7 @@ async fn a_relay_that_is_away_is_asked_again_only_after_a_pause() {
     let relay = Smtp::new("relay", Settings::plain("127.0.0.1", port));
     for _ in 0..2 {
         let outcome = relay.send(&plain("ada@example.org")).await;
-        assert!(
-            matches!(&outcome, Outcome::Later { after: Some(pause), throttled: false, .. } if *pause <= Duration::from_secs(1)),
-            "{outcome:?}"
-        );
+        assert!(matches!(&outcome, Outcome::Unreachable { after: Some(pause), .. } if *pause <= Duration::from_secs(1)), "{outcome:?}");
     }
 }
 
@@ -456,5 +454,5 @@ async fn a_gateway_described_in_the_file_is_asked_as_written_and_its_failures_ha
         }
     }
     let nobody = gateway("http://127.0.0.1:1/send").send(&sms("+1", "x")).await;
-    assert_eq!(word(&nobody), "later", "{nobody:?}");
+    assert_eq!(word(&nobody), "unreachable", "{nobody:?}");
 }

@@ -155,7 +155,7 @@ async fn a_message_arrives_byte_for_byte_at_receivers_of_others() {
         // The receiver needs a moment to listen; the provider's own pause between attempts is the waiting.
         let mut outcome = relay.send(&outgoing).await;
         for _ in 0..20 {
-            let Outcome::Later { after, .. } = &outcome else { break };
+            let Outcome::Unreachable { after, .. } = &outcome else { break };
             tokio::time::sleep(after.unwrap_or_default()).await;
             outcome = relay.send(&outgoing).await;
         }

@@ -258,6 +258,7 @@ mod tests {
             Outcome::Later { .. } => "later".to_string(),
             Outcome::Refused { suppress, .. } => if suppress { "suppress" } else { "refused" }.to_string(),
             Outcome::Broken { .. } => "broken".to_string(),
+            Outcome::Unreachable { .. } => "unreachable".to_string(),
             Outcome::Unknown { .. } => "unknown".to_string(),
         };
         for (status, body, expected) in [

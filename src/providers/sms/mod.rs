@@ -31,7 +31,7 @@ pub(crate) fn client(provider: &str) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Other { provider: provider.to_string(), why: error.to_string() })
 }
 
-/// Sends the request. Without a complete answer: `Later` where no connection came about, else `Unknown`.
+/// Sends the request. Without a complete answer: `Unreachable` where no connection came about, else `Unknown`.
 pub(crate) async fn ask(request: reqwest::RequestBuilder) -> Result<Answer, Outcome> {
     let response = request.send().await.map_err(unanswered)?;
     let status = response.status().as_u16();
@@ -48,7 +48,7 @@ fn unanswered(error: reqwest::Error) -> Outcome {
     let mut reply = error.without_url().to_string();
     reply.truncate(reply.floor_char_boundary(1024));
     match before {
-        true => Outcome::Later { after: None, throttled: false, reply },
+        true => Outcome::Unreachable { after: None, reply },
         false => Outcome::Unknown { reply },
     }
 }

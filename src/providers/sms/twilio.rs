@@ -188,6 +188,7 @@ mod tests {
                 Outcome::Later { throttled, .. } => format!("later{}", if throttled { " throttled" } else { "" }),
                 Outcome::Refused { class, suppress, .. } => format!("{class}{}", if suppress { " suppress" } else { "" }),
                 Outcome::Broken { .. } => "broken".to_string(),
+                Outcome::Unreachable { .. } => "unreachable".to_string(),
                 Outcome::Unknown { .. } => "unknown".to_string(),
             };
             assert_eq!(read, expected, "{status} {body}");

@@ -5,7 +5,7 @@ use crate::store::batch::{Connection, Field, table};
 use crate::store::consents::{self, ConsentRow};
 use crate::store::tallies::Bounce;
 use crate::store::{Error, micros};
-use crate::types::{ConsentState, Response, SuppressionReason, Verdict};
+use crate::types::{ConsentState, MessageState, Response, SuppressionReason, Verdict};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,6 +18,7 @@ pub(super) async fn write_consequences(
     withdraw_consents(connection, new).await?;
     suppress(connection, new).await?;
     mark_messages(connection, new).await?;
+    settle_uncertain(connection, new).await?;
     mark_addresses(connection, new, events).await
 }
 
@@ -43,6 +44,22 @@ async fn withdraw_consents(connection: &mut Connection<'_>, new: &[(&ResponseRow
     };
     let rows: Vec<ConsentRow> = new.iter().filter_map(withdrawn).collect();
     consents::append(connection, &rows).await.map(drop)
+}
+
+/// What comes back to a message proves that its provider had taken it.
+async fn settle_uncertain(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)]) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Proven {
+        id: i64,
+    }
+    let rows: Vec<Proven> = new.iter().map(|(_, facts)| Proven { id: facts.id }).collect();
+    let given = table(connection.dialect(), &[("id", Field::Long)]);
+    let sql = format!(
+        "UPDATE messages SET state = {}, accepted_at = changed_at, detail = NULL FROM {given} AS given WHERE messages.id = given.id AND messages.state = {}",
+        MessageState::Accepted.code(),
+        MessageState::Uncertain.code()
+    );
+    connection.write("settle what was uncertain", sql, &json(&rows)?).await.map(drop)
 }
 
 /// Complaints and hard bounces suppress the address that the message went to.

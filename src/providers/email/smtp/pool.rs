@@ -63,7 +63,7 @@ impl Pool {
     pub async fn lease(&self, parked: bool) -> Result<(Leased<'_>, bool), Outcome> {
         // The semaphore is never closed; were it, the message would simply wait for its next turn.
         let Ok(permit) = self.permits.acquire().await else {
-            return Err(Outcome::Later { after: None, throttled: false, reply: "the provider is closed".to_string() });
+            return Err(Outcome::Unreachable { after: None, reply: "the provider is closed".to_string() });
         };
         if parked && let Some(connection) = self.unpark() {
             return Ok((Leased { connection, _permit: permit }, false));
@@ -72,7 +72,7 @@ impl Pool {
             && let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
         {
             let reply = format!("{} could not be reached a moment ago", self.settings.host);
-            return Err(Outcome::Later { after: Some(left), throttled: false, reply });
+            return Err(Outcome::Unreachable { after: Some(left), reply });
         }
         match Connection::open(&self.settings).await {
             Ok(connection) => {
@@ -111,7 +111,7 @@ impl Pool {
         let now = Instant::now();
         let mut state = self.state();
         if state.pause.is_none_or(|(until, _)| until <= now)
-            && let Outcome::Later { reply, .. } = &outcome
+            && let Outcome::Later { reply, .. } | Outcome::Unreachable { reply, .. } = &outcome
         {
             tracing::warn!(host = self.settings.host, reply, "no connection: messages wait, and are tried again");
         }
@@ -123,6 +123,7 @@ impl Pool {
         state.pause = Some((until, length));
         match outcome {
             Outcome::Later { after: None, throttled, reply } => Outcome::Later { after: Some(until - now), throttled, reply },
+            Outcome::Unreachable { after: None, reply } => Outcome::Unreachable { after: Some(until - now), reply },
             other => other,
         }
     }

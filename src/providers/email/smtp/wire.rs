@@ -47,7 +47,7 @@ impl Failed {
     /// Nothing left: the relay is asked again, unless it will never take us as we are set up.
     pub fn outcome(self) -> Outcome {
         match self {
-            Failed::Network { ref source, .. } => Outcome::Later { after: None, throttled: false, reply: format!("{self}: {source}") },
+            Failed::Network { ref source, .. } => Outcome::Unreachable { after: None, reply: format!("{self}: {source}") },
             Failed::Broken(reply) => Outcome::Broken { reply },
             Failed::Said { code, text } => match classify(code, &text).outcome(code, format!("{code} {text}")) {
                 // What is refused before any message was named is about us, not about a person.

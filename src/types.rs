@@ -6,8 +6,18 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An instant, always in UTC. Stored as microseconds since 1970 (`store::micros`).
+/// An instant, always in UTC. Stored as microseconds since 1970 ([`micros`]).
 pub type Time = chrono::DateTime<chrono::Utc>;
+
+/// Microseconds since 1970, as times are stored.
+pub fn micros(time: Time) -> i64 {
+    time.timestamp_micros()
+}
+
+/// The instant of stored microseconds; out-of-range values become the nearest instant.
+pub fn from_micros(micros: i64) -> Time {
+    Time::from_timestamp_micros(micros).unwrap_or(if micros < 0 { Time::MIN_UTC } else { Time::MAX_UTC })
+}
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(

@@ -13,6 +13,7 @@ mod message;
 pub mod model;
 mod names;
 mod part;
+mod policy;
 mod read;
 mod rows;
 mod scalars;

@@ -2,11 +2,12 @@
 //!
 //! The shapes follow files.md §2–3. What is read but not built yet never gets this far: it is a problem of the file.
 
+pub use super::policy::{CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, Narrowed, Policy, QuietDay, QuietRule};
 pub use super::timing::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, Window};
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
 pub use crate::segments::Catalog;
 use crate::segments::Condition;
-use crate::types::{Channel, Class, ConsentState, Time};
+use crate::types::{Channel, Class, Time};
 use chrono::{NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,51 +123,6 @@ pub struct ProviderSettings {
     pub backup: bool,
     /// The kind's own keys, checked by its table: text, number and nested values as JSON.
     pub settings: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Policy {
-    /// Every rule that matches holds; the strictest wins. Defaults of files.md §2 are added when the file says nothing for a class.
-    pub consent: Vec<ConsentRule>,
-    pub holdout: Share,
-}
-
-#[derive(Debug, Clone)]
-pub struct ConsentRule {
-    pub narrowed: Narrowed,
-    pub needs: ConsentNeed,
-}
-
-/// From weakest to strictest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConsentNeed {
-    None,
-    NotWithdrawn,
-    Granted,
-    Confirmed,
-}
-
-impl ConsentNeed {
-    /// Whether this state of consent is enough.
-    pub fn is_met_by(self, state: Option<ConsentState>) -> bool {
-        match self {
-            ConsentNeed::None => true,
-            ConsentNeed::NotWithdrawn => state != Some(ConsentState::Withdrawn),
-            ConsentNeed::Granted => matches!(state, Some(ConsentState::Granted | ConsentState::Confirmed)),
-            ConsentNeed::Confirmed => state == Some(ConsentState::Confirmed),
-        }
-    }
-}
-
-/// To what a policy rule applies; an empty list means everything.
-#[derive(Debug, Clone, Default)]
-pub struct Narrowed {
-    pub class: Vec<Class>,
-    pub channel: Vec<Channel>,
-    pub topic: Vec<String>,
-    pub category: Vec<String>,
-    pub tag: Vec<String>,
-    pub country: Vec<String>,
 }
 
 /// campaigns/KEY.yaml, checked.

@@ -98,8 +98,6 @@ impl Writer {
             Shape::Name => json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$" }),
             Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+ (second|minute|hour|day|week|month|year)s?$" }),
             Shape::DateTime => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]" }),
-            Shape::Hours => json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2} to [0-9]{2}:[0-9]{2}$" }),
-            Shape::Weekdays => json!({ "type": "string" }),
             Shape::Time => json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2}" }),
             Shape::Dates => {
                 json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}( to [0-9]{4}-[0-9]{2}-[0-9]{2})?$" })
@@ -108,6 +106,8 @@ impl Writer {
             Shape::Share => json!({ "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,2})?%$" }),
             Shape::Money | Shape::Price => json!({ "type": [ "string", "number" ] }),
             Shape::Rate => json!({ "type": "string", "pattern": "^[0-9]+ per (second|minute|hour|day)$" }),
+            Shape::Hours => json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2} to [0-9]{2}:[0-9]{2}$" }),
+            Shape::Weekdays => json!({ "type": "string" }),
             Shape::Whole { least, most: u64::MAX } => json!({ "type": "integer", "minimum": least }),
             Shape::Whole { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
             Shape::Boolean => json!({ "type": "boolean" }),

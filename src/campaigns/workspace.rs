@@ -4,12 +4,13 @@ use super::fields::{Shape, Table};
 use super::model::*;
 use super::names::Names;
 use super::part::{Part, by_country, json};
+use super::policy;
 use super::shapes::Checker;
 use super::tables::provider;
 use super::tables::workspace::WORKSPACE;
 use crate::diagnostics::Problems;
-use crate::literals::{self, Money, Rate, Share, ValueType, codes};
-use crate::types::{Channel, Class};
+use crate::literals::{self, Money, Rate, ValueType, codes};
+use crate::types::Channel;
 use crate::yaml::{Node, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         identities: identities(part, problems),
         domains: domains(part, problems),
         providers: providers(part, &currency, problems),
-        policy: policy(part),
+        policy: policy::read(part.inner("policy"), problems),
         categories: part.texts("categories").into_iter().collect(),
         retention: Retention {
             events: part.inner("retention").and_then(|retention| retention.duration("events")),
@@ -398,52 +399,4 @@ fn secret_headers(provider: Part<'_>, problems: &mut Problems) {
             );
         }
     }
-}
-
-fn policy(part: Part<'_>) -> Policy {
-    let Some(policy) = part.inner("policy") else { return Policy { consent: with_defaults(Vec::new()), holdout: Share(0) } };
-    let mut rules = Vec::new();
-    for node in policy.items("consent") {
-        let rule = Part { file: FILE, node };
-        let needs = match rule.text("needs") {
-            Some("none") => ConsentNeed::None,
-            Some("not_withdrawn") => ConsentNeed::NotWithdrawn,
-            Some("granted") => ConsentNeed::Granted,
-            Some("confirmed") => ConsentNeed::Confirmed,
-            _ => continue,
-        };
-        let narrowed = Narrowed {
-            class: rule.items("class").iter().filter_map(Node::text).filter_map(Class::from_word).collect(),
-            channel: channels(rule, "channel"),
-            topic: rule.texts("topic"),
-            category: rule.texts("category"),
-            tag: rule.texts("tag"),
-            country: rule.texts("country"),
-        };
-        rules.push(ConsentRule { narrowed, needs });
-    }
-    Policy { consent: with_defaults(rules), holdout: policy.share("holdout").unwrap_or(Share(0)) }
-}
-
-/// Adds the default of each class for which no rule speaks in every case.
-fn with_defaults(mut rules: Vec<ConsentRule>) -> Vec<ConsentRule> {
-    for (class, needs) in [
-        (Class::Advertising, ConsentNeed::Granted),
-        (Class::Informational, ConsentNeed::NotWithdrawn),
-        (Class::Transactional, ConsentNeed::None),
-    ] {
-        let speaks = |rule: &ConsentRule| {
-            let Narrowed { class: classes, channel, topic, category, tag, country } = &rule.narrowed;
-            (classes.is_empty() || classes.contains(&class))
-                && channel.is_empty()
-                && topic.is_empty()
-                && category.is_empty()
-                && tag.is_empty()
-                && country.is_empty()
-        };
-        if !rules.iter().any(speaks) {
-            rules.push(ConsentRule { narrowed: Narrowed { class: vec![class], ..Narrowed::default() }, needs });
-        }
-    }
-    rules
 }

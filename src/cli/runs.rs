@@ -78,6 +78,8 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             let mut sums = vec![json!({ "what": "selected", "count": funnel.selected() })];
             sums.extend(funnel.refused.iter().map(|(word, count)| json!({ "what": format!("refused: {word}"), "count": count })));
             sums.extend(funnel.messages.iter().map(|(state, count)| json!({ "what": state.word(), "count": count })));
+            let waiting = store.waits_of(run.id).await?.into_iter();
+            sums.extend(waiting.map(|(state, why, count)| json!({ "what": format!("{}: {why}", state.word()), "count": count })));
             let arms: Vec<String> = store.arms(run.id).await?.into_iter().map(|arm| arm.name).collect();
             eprintln!("{campaign}, run {number}, due {}, {}; arms: {}", run.due_at, run.state, arms.join(", "));
             table::print(global.format, &["what", "count"], &sums)?;

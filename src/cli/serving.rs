@@ -138,7 +138,7 @@ impl Letters {
         let Some(run) = self.store.run(viewed.run).await? else { return Ok(None) };
         let arms = self.store.arms(run.id).await?.into_iter().map(|arm| (arm.arm, arm.name)).collect();
         let compiled = self.compiled(viewed).await?;
-        let sending = Sending { run, compiled, arms, samples: Samples::default(), rate: None };
+        let sending = Sending { run, compiled, arms, samples: Samples::default(), rate: None, is_reserved: false };
         let filled = match self.identity.fill(&sending, &due(viewed), viewed.at) {
             Ok(filled) => filled,
             Err(why) => {

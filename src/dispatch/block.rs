@@ -4,10 +4,11 @@
 use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
 use super::hand_over::{Flight, fly};
 use super::lanes::Lane;
+use super::permits::{self, Permit};
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
 use crate::kill_points::{Point, reached};
-use crate::plan::{add_saved, campaign_of, conditions, samples};
+use crate::plan::{add_saved, campaign_of, conditions, reserved_classes, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left, Recorded};
@@ -123,6 +124,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
     add_saved(&inner.store, definitions, campaign, people, now).await?;
     open.waiting.fetch_add(dues.len(), Ordering::SeqCst);
     let mut rules: HashMap<Channel, Rules> = HashMap::new();
+    let mut allowed = Vec::with_capacity(dues.len());
     for due in dues {
         let rules = rules.entry(due.channel).or_insert_with(|| Rules::new(&definitions.workspace.policy, campaign, due.channel));
         let now = inner.clock.now();
@@ -135,11 +137,23 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
             defer(inner, open, &due, opens, "waits for the next window of the schedule".into());
             continue;
         }
-        if !inner.may_go(claimed.run) {
-            stay(inner, open, &due, Time::UNIX_EPOCH, None);
-            continue;
+        allowed.push(due);
+    }
+    let allowed = match permits::ask(inner, &sending, campaign, allowed).await {
+        Ok(allowed) => allowed,
+        Err((count, error)) => {
+            // They stay as they were.
+            (0..count).for_each(|_| open.one_done());
+            return Err(error.into());
         }
-        prepare(inner, open, &sending, campaign, due, now).await;
+    };
+    for (due, permit) in allowed {
+        match permit {
+            Permit::Refused(detail) => leave(inner, open, due.id, MessageState::Refused, Some(Refusal::Capped.code()), Some(detail)),
+            Permit::Later { until, why } => defer(inner, open, &due, until, why),
+            Permit::Granted if !inner.may_go(claimed.run) => stay(inner, open, &due, Time::UNIX_EPOCH, None),
+            Permit::Granted => prepare(inner, open, &sending, campaign, due, inner.clock.now()).await,
+        }
     }
     Ok(())
 }
@@ -214,6 +228,7 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         Ok(made) => {
             reached(Point::AfterRender);
             let if_uncertain = message_of(campaign, due.arm, due.channel).if_uncertain;
+            let is_reserved = sending.is_reserved;
             let flight = Flight {
                 due,
                 composed: made,
@@ -225,6 +240,7 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
                 if_uncertain,
                 began: date,
                 draw,
+                is_reserved,
                 open: open.clone(),
             };
             inner.flying.spawn(fly(inner.clone(), flight, composed));
@@ -247,7 +263,9 @@ async fn record(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Sending, lane: &
         Ok(composed) => {
             lane.provider.send(&composed.outgoing).await;
             inner.handed_over.fetch_add(1, Ordering::SeqCst);
-            inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider: lane.provider.name().to_string() });
+            let provider = lane.provider.name().to_string();
+            let reserved_for = sending.is_reserved.then_some(due.customer);
+            inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider, reserved_for });
             open.one_done();
         }
         Err(unsendable) => unsent(inner, open, due.id, unsendable),
@@ -332,7 +350,11 @@ impl Inner {
             Ok(campaign) => samples(&self.store, &compiled.definitions, campaign).await?,
             Err(error) => return Err(error),
         };
-        let sending = Arc::new(Sending { run: row, compiled, arms, samples, rate: None });
+        let is_reserved = match campaign_of(&compiled.definitions, &row.key) {
+            Ok(campaign) => !row.is_test && reserved_classes(&self.store).await?.contains(&campaign.class.code()),
+            Err(error) => return Err(error),
+        };
+        let sending = Arc::new(Sending { run: row, compiled, arms, samples, rate: None, is_reserved });
         self.runs().insert(run, sending.clone());
         Ok(sending)
     }

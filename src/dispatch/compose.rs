@@ -52,6 +52,8 @@ pub struct Sending {
     pub samples: Samples,
     /// The campaign's own pace.
     pub rate: Option<Arc<Rate>>,
+    /// Its messages count for caps.
+    pub is_reserved: bool,
 }
 
 impl Sending {
@@ -74,7 +76,7 @@ impl Sending {
         };
         let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();
         let compiled = Arc::new(Compiled::new(definitions, key, VersionId(0)));
-        Sending { run, compiled, arms, samples: Samples::default(), rate: None }
+        Sending { run, compiled, arms, samples: Samples::default(), rate: None, is_reserved: false }
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Flight {
     /// When it was first composed.
     pub began: Time,
     pub draw: u64,
+    /// It counts for caps.
+    pub is_reserved: bool,
     pub open: Arc<Open>,
 }
 
@@ -107,6 +109,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
         next_at: None,
         snapshot: None,
         uncounted: false,
+        reserved_for: flight.is_reserved.then_some(due.customer),
     };
     let changed = {
         let mut breaker = flight.lane.breaker();

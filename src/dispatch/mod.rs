@@ -12,6 +12,7 @@ mod compose;
 mod hand_over;
 mod holding;
 mod lanes;
+mod permits;
 mod rate;
 mod recover;
 mod retry;

@@ -230,6 +230,9 @@ async fn seen(store: &Store, key: &str, workspace: &crate::campaigns::Workspace,
             state => {
                 count("messages");
                 count(if MessageState::WAITING.contains(&state) { "waiting" } else { state.word() });
+                if state == MessageState::Deferred {
+                    count(state.word());
+                }
             }
         }
     }

@@ -4,13 +4,14 @@ use super::arms::{ArmNames, message_for};
 use super::due::Occurrence;
 use super::reach::Reach;
 use super::times::Times;
-use crate::campaigns::{Arms, Campaign, Expires, Holdout, Message, Order, Workspace};
+use crate::campaigns::{Arms, Campaign, Expires, Holdout, IfReached, Message, Order, Policy, Workspace};
 use crate::experiments::{Drawing, Purpose};
 use crate::literals::Share;
-use crate::policy::{Facts, Rules, allows_otherwise, decide};
+use crate::policy::quiet::{Quiet, released};
+use crate::policy::{Facts, Rules, Subject, allows_otherwise, decide, zones_of};
 use crate::store::planning::{Candidate, Planned, Way};
 use crate::store::runs::{HELD_OUT, NOT_DRAWN};
-use crate::types::{Channel, Class, Refusal, Time};
+use crate::types::{Channel, Class, Refusal, Time, from_micros, micros};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A decided row, and its rank under `limits.audience` when it is a message: the lowest come first.
@@ -18,6 +19,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub struct Decided {
     pub row: Planned,
     pub rank: Option<Rank>,
+    pub lives: Lives,
+    /// By another channel, for a message for which a cap has no room.
+    pub otherwise: Option<Planned>,
+}
+
+/// Where a customer lives, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Lives {
+    /// The own country, else the phone's.
+    pub country: Option<String>,
+    pub zone: Option<String>,
+    pub phone: Option<String>,
 }
 
 /// First by the campaign's order, then by draw, then by number so that no two are equal.
@@ -44,6 +57,11 @@ pub struct Decider<'a> {
     held_out: Drawing,
     variant: Drawing,
     order: Drawing,
+    spread: Drawing,
+    /// When it is quiet, by channel; channels that are never quiet are not in it.
+    quiet: HashMap<Channel, Quiet>,
+    /// Some cap sends on by another channel.
+    caps_go_otherwise: bool,
     /// External id → arm, for a campaign's tests: nobody else is held out.
     forced: Option<&'a BTreeMap<String, String>>,
     /// Where in the candidate's attributes the hold-out, the arm and the order stand.
@@ -74,6 +92,11 @@ pub fn attributes(campaign: &Campaign) -> (Vec<String>, Places) {
     (paths, Places { holdout, arm, order })
 }
 
+/// Whether the policy needs to know where people live.
+pub fn asks_for_places(policy: &Policy) -> bool {
+    !policy.caps.is_empty() || !policy.quiet_hours.is_empty() || !policy.blackout.is_empty()
+}
+
 /// Every message of a campaign: of all arms, with what they do otherwise.
 pub fn messages(campaign: &Campaign) -> Vec<&Message> {
     let mut firsts = vec![&campaign.message];
@@ -102,7 +125,11 @@ impl<'a> Decider<'a> {
             _ => Vec::new(),
         };
         let seed = &workspace.seed;
+        let quiet = channels.iter().map(|channel| (*channel, Quiet::new(&workspace.policy, &Subject::of(campaign, *channel))));
         Decider {
+            quiet: quiet.filter(|(_, quiet)| !quiet.is_empty()).collect(),
+            caps_go_otherwise: workspace.policy.caps.iter().any(|rule| rule.if_reached == IfReached::Otherwise),
+            spread: Drawing::new(seed, Purpose::Spread, &campaign.key, None),
             held_out_everywhere: Drawing::new(seed, Purpose::Holdout, "any", None),
             held_out: Drawing::new(seed, Purpose::Holdout, &campaign.key, None),
             variant: Drawing::new(seed, Purpose::Variant, &campaign.key, None),
@@ -140,41 +167,79 @@ impl<'a> Decider<'a> {
 
     pub fn decide(&mut self, candidate: Candidate) -> Decided {
         let arm = self.arm(&candidate);
+        let (row, rank, otherwise) = self.row(&candidate, arm);
+        let of_phone = || candidate.phone.as_deref().and_then(super::country_of_phone);
+        let country = if asks_for_places(&self.workspace.policy) { candidate.country.clone().or_else(of_phone) } else { None };
+        let mut decided = Decided { row, rank, otherwise, lives: Lives { country, zone: candidate.zone, phone: candidate.phone } };
+        if decided.row.refusal.is_none() {
+            self.keep_quiet(&mut decided.row, &decided.lives, &candidate.draw_key);
+        }
+        if let Some(otherwise) = &mut decided.otherwise {
+            self.keep_quiet(otherwise, &decided.lives, &candidate.draw_key);
+        }
+        decided
+    }
+
+    /// A message that would leave in quiet hours is deferred until they end.
+    fn keep_quiet(&self, row: &mut Planned, lives: &Lives, draw_key: &str) {
+        let Some(quiet) = self.quiet.get(&row.channel) else { return };
+        let zones = zones_of(lives.zone.as_deref(), lives.country.as_deref(), self.workspace.zone);
+        let at = from_micros(row.due_at).max(self.now);
+        if let Some(wait) = quiet.at(at, lives.country.as_deref(), zones) {
+            let until = micros(released(&wait, self.spread.draw(draw_key).0, self.workspace.zone));
+            row.next_at = Some(row.expires_at.map_or(until, |expires| until.min(expires)));
+            row.detail = Some(wait.why.to_string());
+        }
+    }
+
+    /// The row, its rank when it is a message, and what it would be by the other channel.
+    fn row(&mut self, candidate: &Candidate, arm: Option<i16>) -> (Planned, Option<Rank>, Option<Planned>) {
         let message = message_for(self.campaign, arm.unwrap_or(HELD_OUT + 1));
-        let (message, verdict) = self.way(&candidate, message);
-        let channel = message.channel;
+        let (message, verdict) = self.way(candidate, message);
         let when = self.times.of(&candidate.draw_key, candidate.zone.as_deref(), candidate.country.as_deref(), candidate.phone.as_deref());
-        let way = self.way_of(&candidate, channel);
-        let mut row = Planned {
-            customer: candidate.id,
-            channel,
-            arm: NOT_DRAWN,
-            refusal: None,
-            address: way.address.clone(),
-            site: way.site.clone(),
-            due_at: when.due.timestamp_micros(),
-            expires_at: None,
-        };
+        let mut row = self.blank(candidate, message.channel, when.due);
         if let Err(refusal) = verdict {
             row.refusal = Some(refusal);
-            return Decided { row, rank: None };
+            return (row, None, None);
         }
-        if self.is_held_out(&candidate) {
+        if self.is_held_out(candidate) {
             row.arm = HELD_OUT;
             row.refusal = Some(Refusal::HeldOut);
-            return Decided { row, rank: None };
+            return (row, None, None);
         }
         let Some(arm) = arm else {
             row.refusal = Some(Refusal::MissingData);
-            return Decided { row, rank: None };
+            return (row, None, None);
         };
         row.arm = arm;
         if when.past {
             row.refusal = Some(Refusal::PastLocalTime);
-            return Decided { row, rank: None };
+            return (row, None, None);
         }
-        row.expires_at = Some(expires(message, when.due, when.zone).timestamp_micros());
-        Decided { rank: self.campaign.limit_audience.map(|_| self.rank(&candidate)), row }
+        row.expires_at = Some(micros(expires(message, when.due, when.zone)));
+        let otherwise = message.otherwise.as_deref().filter(|_| self.caps_go_otherwise);
+        let otherwise = otherwise.filter(|other| self.asked(candidate, other).is_ok()).map(|other| Planned {
+            arm,
+            expires_at: Some(micros(expires(other, when.due, when.zone))),
+            ..self.blank(candidate, other.channel, when.due)
+        });
+        (row, self.campaign.limit_audience.map(|_| self.rank(candidate)), otherwise)
+    }
+
+    fn blank(&self, candidate: &Candidate, channel: Channel, due: Time) -> Planned {
+        let way = self.way_of(candidate, channel);
+        Planned {
+            customer: candidate.id,
+            channel,
+            arm: NOT_DRAWN,
+            refusal: None,
+            detail: None,
+            address: way.address.clone(),
+            site: way.site.clone(),
+            due_at: micros(due),
+            expires_at: None,
+            next_at: None,
+        }
     }
 
     /// The first message of the chain of `otherwise` that reaches the customer, or the first one with its reason.

@@ -5,6 +5,7 @@
 //! loses nobody and doubles nobody. What is decided here is asked again at hand-over, where it may have changed.
 
 mod arms;
+mod caps;
 mod decide;
 mod due;
 mod leave_out;
@@ -13,6 +14,7 @@ mod times;
 mod write;
 
 pub use arms::{ArmNames, message_for};
+pub use caps::{Arbiter, Place, Request, reserved_classes};
 pub use decide::{Decided, Decider, messages};
 pub use due::Occurrence;
 use leave_out::Turnout;
@@ -97,7 +99,7 @@ impl Planner {
                 }
             }
         }
-        for run in self.store.runs_in(&[RunState::Planning]).await? {
+        for run in self.by_importance(self.store.runs_in(&[RunState::Planning]).await?).await {
             match self.plan(&run, now).await {
                 Ok(true) => turn.planned.push(run.id),
                 Ok(false) => {}
@@ -108,6 +110,21 @@ impl Planner {
             }
         }
         Ok(turn)
+    }
+
+    /// The higher priority first, then who was due first: under a cap the important message takes its place before the others are sent.
+    async fn by_importance(&self, runs: Vec<Run>) -> Vec<Run> {
+        let mut ranked = Vec::with_capacity(runs.len());
+        for run in runs {
+            // What cannot be read fails when it is planned.
+            let priority = match self.loaded.definitions(run.version).await {
+                Ok(definitions) => definitions.campaigns.get(&run.key).map_or(0, |campaign| campaign.priority),
+                Err(_) => 0,
+            };
+            ranked.push(((std::cmp::Reverse(priority), run.due_at, run.campaign, run.number), run));
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, run)| run).collect()
     }
 
     /// Plans one run from the beginning; `false` when it waits, or is left out.
@@ -123,6 +140,7 @@ impl Planner {
                 return Ok(false);
             }
         }
+        caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now).await?;
         self.store.drop_plan(run.id).await?;
         let arms = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
         self.store.finish_planning(run.id, &arms, now).await?;

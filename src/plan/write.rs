@@ -1,6 +1,7 @@
 //! Reads an audience window by window, decides, writes.
 
-use super::decide::{Decider, Rank, attributes, messages};
+use super::caps::{Arbiter, Place, Request, reserved_classes};
+use super::decide::{Decided, Decider, Rank, asks_for_places, attributes, messages};
 use super::due::Occurrence;
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
 use crate::kill_points::{Point, reached};
@@ -8,8 +9,9 @@ use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
 use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
+use crate::store::reservations::Reservation;
 use crate::store::runs::{Arm, Run};
-use crate::store::{self, Dialect, Store};
+use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Refusal, Time};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use tokio::sync::mpsc;
@@ -19,6 +21,8 @@ use tokio::sync::mpsc;
 pub struct Preview {
     pub selected: u64,
     pub refused: BTreeMap<Refusal, u64>,
+    /// Messages that would wait by rule, by what they wait for.
+    pub deferred: BTreeMap<String, u64>,
     /// Messages by arm and channel.
     pub messages: BTreeMap<(i16, Channel), u64>,
     pub arms: Vec<Arm>,
@@ -177,7 +181,7 @@ pub fn selection(
         re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
         engagement: campaign.audience.order == Order::MostEngaged,
         // Windows are of the person's zone only where the schedule is.
-        places: campaign.schedule.recipient,
+        places: campaign.schedule.recipient || asks_for_places(&definitions.workspace.policy),
     }
 }
 
@@ -195,12 +199,14 @@ pub async fn plan(
     let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, occurrence, now);
     decider.force(forced);
-    let write = |rows: Vec<Planned>| async move {
-        store.write_plan(run.id, &rows, now).await?;
-        reached(Point::MidPlan);
-        Ok(())
-    };
-    walk(store, campaign, &selection, &mut decider, write).await?;
+    let mut caps = arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?;
+    let mut limits = arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?;
+    if run.is_test {
+        (caps, limits) = (None, None);
+    }
+    let is_reserved = !run.is_test && reserved_classes(store).await?.contains(&campaign.class.code());
+    let mut ledger = Ledger { store, run, campaign, caps, is_reserved, now };
+    walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut ledger, now).await?;
     Ok(decider.arms.rows())
 }
 
@@ -217,14 +223,117 @@ pub async fn preview(
     let occurrence = Occurrence::next(&campaign.schedule, now).unwrap_or_else(|| Occurrence::now(&campaign.schedule, now));
     let selection = selection(definitions, campaign, campaign_id, &occurrence, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, occurrence, now);
-    let counted = std::sync::Mutex::new(Preview::default());
-    let count = |rows: Vec<Planned>| {
-        let mut preview = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        preview.selected += rows.len() as u64;
-        for row in rows {
+    // One that was never applied has sent nothing yet.
+    let id = campaign_id.unwrap_or(CampaignId(0));
+    let caps = arbiter(store, definitions, campaign, id, &selection.channels, now).await?;
+    let mut limits = arbiter(store, definitions, campaign, id, &selection.channels, now).await?;
+    let mut counting = Counting { store, caps, now, preview: Preview::default() };
+    walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut counting, now).await?;
+    let mut preview = counting.preview;
+    preview.arms = decider.arms.rows();
+    let mut kinds = BTreeSet::new();
+    preview.samples.sort_by_key(|row| !kinds.insert((row.arm, row.channel)));
+    preview.samples.truncate(SAMPLES);
+    Ok(preview)
+}
+
+async fn arbiter(
+    store: &Store,
+    definitions: &Definitions,
+    campaign: &Campaign,
+    id: CampaignId,
+    channels: &[Channel],
+    now: Time,
+) -> Result<Option<Arbiter>, store::Error> {
+    let workspace = &definitions.workspace;
+    Arbiter::new(store, &workspace.policy, workspace.zone, campaign, id, channels, now).await
+}
+
+/// Takes what was decided, a window at a time.
+trait Sink {
+    async fn take(&mut self, decided: Vec<Decided>) -> Result<(), store::Error>;
+}
+
+/// Writes into the ledger.
+struct Ledger<'a> {
+    store: &'a Store,
+    run: &'a Run,
+    campaign: &'a Campaign,
+    caps: Option<Arbiter>,
+    /// Messages of this class count for caps, today's or tomorrow's.
+    is_reserved: bool,
+    now: Time,
+}
+
+impl Sink for Ledger<'_> {
+    async fn take(&mut self, mut decided: Vec<Decided>) -> Result<(), store::Error> {
+        let mut change = self.store.change("write a plan").await?;
+        let now = micros(self.now);
+        if let Some(caps) = &mut self.caps {
+            let (places, requests) = requests(&decided, now);
+            let answers = caps.settle(&mut change, &requests).await?;
+            let again = answered(&mut decided, &places, answers);
+            if !again.is_empty() {
+                let requests: Vec<Request> = again.iter().filter_map(|place| Some(request(decided.get(*place)?, now))).collect();
+                let answers = caps.settle(&mut change, &requests).await?;
+                answered(&mut decided, &again, answers);
+            }
+        }
+        let rows = in_order(decided);
+        let mut connection = change.connection();
+        let first = connection.write_plan(self.run.id, &rows, self.now).await?;
+        if self.is_reserved {
+            let reserved: Vec<Reservation> = (first..)
+                .zip(&rows)
+                .filter(|(_, row)| row.refusal.is_none())
+                .map(|(message, row)| Reservation {
+                    customer_id: row.customer,
+                    message_id: message,
+                    campaign_id: self.run.campaign.0,
+                    channel: row.channel.code(),
+                    priority: i16::from(self.campaign.priority),
+                    at: row.next_at.unwrap_or(row.due_at.max(now)),
+                    is_handed_over: 0,
+                })
+                .collect();
+            connection.reserve(&reserved).await?;
+        }
+        change.commit("write a plan").await?;
+        reached(Point::MidPlan);
+        Ok(())
+    }
+}
+
+/// Only counts.
+struct Counting<'a> {
+    store: &'a Store,
+    caps: Option<Arbiter>,
+    now: Time,
+    preview: Preview,
+}
+
+impl Sink for Counting<'_> {
+    async fn take(&mut self, mut decided: Vec<Decided>) -> Result<(), store::Error> {
+        if let Some(caps) = &mut self.caps {
+            let (places, requests) = requests(&decided, micros(self.now));
+            let answers = caps.preview(self.store, &requests).await?;
+            let again = answered(&mut decided, &places, answers);
+            if !again.is_empty() {
+                let requests: Vec<Request> =
+                    again.iter().filter_map(|place| Some(request(decided.get(*place)?, micros(self.now)))).collect();
+                let answers = caps.preview(self.store, &requests).await?;
+                answered(&mut decided, &again, answers);
+            }
+        }
+        let preview = &mut self.preview;
+        preview.selected += decided.len() as u64;
+        for row in in_order(decided) {
             match row.refusal {
                 Some(refusal) => *preview.refused.entry(refusal).or_default() += 1,
                 None => {
+                    if row.next_at.is_some() {
+                        *preview.deferred.entry(row.detail.clone().unwrap_or_default()).or_default() += 1;
+                    }
                     let count = preview.messages.entry((row.arm, row.channel)).or_default();
                     *count += 1;
                     if *count == 1 || preview.samples.len() < SAMPLES {
@@ -233,29 +342,74 @@ pub async fn preview(
                 }
             }
         }
-        std::future::ready(Ok(()))
-    };
-    walk(store, campaign, &selection, &mut decider, count).await?;
-    let mut preview = counted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    preview.arms = decider.arms.rows();
-    let mut kinds = BTreeSet::new();
-    preview.samples.sort_by_key(|row| !kinds.insert((row.arm, row.channel)));
-    preview.samples.truncate(SAMPLES);
-    Ok(preview)
+        Ok(())
+    }
 }
 
-/// One snapshot: with a limit the audience is read twice, first to see who is within it.
-async fn walk<F, W>(
+/// The places of the messages among what was decided, and what they ask of the caps.
+fn requests(decided: &[Decided], now: i64) -> (Vec<usize>, Vec<Request>) {
+    let messages = decided.iter().enumerate().filter(|(_, one)| one.row.refusal.is_none());
+    messages.map(|(place, one)| (place, request(one, now))).unzip()
+}
+
+fn request(decided: &Decided, now: i64) -> Request {
+    let Decided { row, lives, .. } = decided;
+    Request {
+        customer: row.customer,
+        message: None,
+        channel: row.channel,
+        at: row.next_at.unwrap_or(row.due_at.max(now)),
+        expires_at: row.expires_at,
+        country: lives.country.clone(),
+        zone: lives.zone.clone(),
+        phone: lives.phone.clone(),
+        is_leaving: false,
+    }
+}
+
+/// Puts the answers into the rows; gives the places of those that now go by another channel and have to be asked for there.
+fn answered(decided: &mut [Decided], places: &[usize], answers: Vec<Place>) -> Vec<usize> {
+    let mut again = Vec::new();
+    for (place, answer) in places.iter().zip(answers) {
+        let Some(one) = decided.get_mut(*place) else { continue };
+        match answer {
+            Place::Taken(_) => {}
+            Place::Later { until, detail } => (one.row.next_at, one.row.detail) = (Some(until), Some(detail)),
+            Place::Otherwise(detail) => match one.otherwise.take() {
+                Some(otherwise) => {
+                    one.row = otherwise;
+                    again.push(*place);
+                }
+                None => refuse(&mut one.row, detail),
+            },
+            Place::Full(detail) => refuse(&mut one.row, detail),
+        }
+    }
+    again
+}
+
+fn refuse(row: &mut Planned, detail: String) {
+    (row.refusal, row.detail, row.next_at) = (Some(Refusal::Capped), Some(detail), None);
+}
+
+/// Messages in blocks first, so that blocks are full, then those that wait, then refusals; by due time and mailbox site.
+fn in_order(decided: Vec<Decided>) -> Vec<Planned> {
+    let mut rows: Vec<Planned> = decided.into_iter().map(|decided| decided.row).collect();
+    let key = |row: &Planned| (row.refusal.is_some(), row.next_at.is_some(), row.due_at);
+    rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer))));
+    rows
+}
+
+/// One snapshot: with a limit the audience is read twice, first to see who is within it. `limits` looks ahead at the caps for that.
+async fn walk<S: Sink>(
     store: &Store,
     campaign: &Campaign,
     selection: &Selection,
     decider: &mut Decider<'_>,
-    mut write: W,
-) -> Result<(), store::Error>
-where
-    W: FnMut(Vec<Planned>) -> F,
-    F: Future<Output = Result<(), store::Error>>,
-{
+    limits: Option<&mut Arbiter>,
+    sink: &mut S,
+    now: Time,
+) -> Result<(), store::Error> {
     let mut snapshot = store.snapshot().await?;
     for channel in &selection.channels {
         let shared = snapshot.shared_addresses(*channel).await?;
@@ -263,7 +417,7 @@ where
     }
     let last = match campaign.limit_audience {
         None => None,
-        Some(limit) => Some(last_within(&mut snapshot, selection, decider, limit).await?),
+        Some(limit) => Some(last_within(store, &mut snapshot, selection, decider, limits, limit, now).await?),
     };
     let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
     let reading = async {
@@ -272,23 +426,19 @@ where
     };
     let writing = async {
         while let Some(window) = read.recv().await {
-            let mut rows: Vec<Planned> = window
-                .into_iter()
-                .map(|candidate| {
-                    let mut decided = decider.decide(candidate);
-                    if let (Some(rank), Some(last)) = (decided.rank, last)
-                        && last.is_none_or(|last| rank > last)
-                        && decided.row.refusal.is_none()
-                    {
-                        decided.row.refusal = Some(Refusal::OverAudience);
-                    }
-                    decided.row
-                })
-                .collect();
-            // Messages first, so that blocks are full; then by due time and mailbox site.
-            let key = |row: &Planned| (row.refusal.is_some(), row.due_at);
-            rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer))));
-            write(rows).await?;
+            let decided = window.into_iter().map(|candidate| {
+                let mut decided = decider.decide(candidate);
+                if let (Some(rank), Some(last)) = (decided.rank, last)
+                    && last.is_none_or(|last| rank > last)
+                    && decided.row.refusal.is_none()
+                {
+                    decided.row.refusal = Some(Refusal::OverAudience);
+                    decided.row.next_at = None;
+                    decided.row.detail = None;
+                }
+                decided
+            });
+            sink.take(decided.collect()).await?;
         }
         Ok(())
     };
@@ -298,10 +448,13 @@ where
 
 /// The rank of the last message within the limit; `None` when the limit is nought.
 async fn last_within(
+    store: &Store,
     snapshot: &mut Snapshot,
     selection: &Selection,
     decider: &mut Decider<'_>,
+    mut caps: Option<&mut Arbiter>,
     limit: u64,
+    now: Time,
 ) -> Result<Option<Rank>, store::Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut first: BinaryHeap<Rank> = BinaryHeap::new();
@@ -309,18 +462,24 @@ async fn last_within(
     let reading = snapshot.candidates(selection, windows);
     let counting = async {
         while let Some(window) = read.recv().await {
-            for candidate in window {
-                if let Some(rank) = decider.decide(candidate).rank {
-                    first.push(rank);
-                    if first.len() > limit {
-                        first.pop();
-                    }
+            let mut decided: Vec<Decided> = window.into_iter().map(|candidate| decider.decide(candidate)).collect();
+            if let Some(caps) = &mut caps {
+                // Whom a cap keeps from it takes nobody's place within the limit.
+                let (places, requests) = requests(&decided, micros(now));
+                let answers = caps.preview(store, &requests).await?;
+                answered(&mut decided, &places, answers);
+            }
+            for rank in decided.into_iter().filter(|one| one.row.refusal.is_none()).filter_map(|one| one.rank) {
+                first.push(rank);
+                if first.len() > limit {
+                    first.pop();
                 }
             }
         }
+        Ok::<_, store::Error>(())
     };
-    let (result, ()) = tokio::join!(reading, counting);
-    result?;
+    let (result, counted) = tokio::join!(reading, counting);
+    counted.and(result)?;
     decider.rewind();
     Ok(first.into_iter().max())
 }

@@ -2,7 +2,13 @@
 //!
 //! Pure: callers load [`Facts`] and act on the answer. It is asked twice, by `plan` when a row of the ledger is made and by
 //! `dispatch` just before a message leaves, because people unsubscribe in between. Here are the personal rules, in the order of
-//! design.md §7; hold-out and limits concern the run and are drawn by `plan`.
+//! design.md §7; hold-out and limits concern the run and are drawn by `plan`. When it may be sent is in [`quiet`], how often in [`caps`].
+
+pub mod caps;
+pub mod quiet;
+mod zones;
+
+pub use zones::{Zones, zones_of};
 
 use crate::campaigns::{Campaign, ConsentNeed, Narrowed, Policy};
 use crate::types::{Channel, Class, ConsentState, Refusal, SuppressionReason, Time};
@@ -43,14 +49,9 @@ pub struct Rules {
 impl Rules {
     /// The rules of `policy` that can touch this campaign on this channel; only the country is left to ask.
     pub fn new(policy: &Policy, campaign: &Campaign, channel: Channel) -> Self {
-        let touches = |rule: &Narrowed| {
-            none_or_has(&rule.class, &campaign.class)
-                && none_or_has(&rule.channel, &channel)
-                && (rule.topic.is_empty() || campaign.topic.as_ref().is_some_and(|topic| rule.topic.contains(topic)))
-                && (rule.category.is_empty() || campaign.category.as_ref().is_some_and(|category| rule.category.contains(category)))
-                && (rule.tag.is_empty() || campaign.tags.iter().any(|tag| rule.tag.contains(tag)))
-        };
-        let rules = policy.consent.iter().filter(|rule| touches(&rule.narrowed)).map(|rule| (rule.narrowed.clone(), rule.needs)).collect();
+        let subject = Subject::of(campaign, channel);
+        let touching = policy.consent.iter().filter(|rule| subject.is_touched_by(&rule.narrowed));
+        let rules = touching.map(|rule| (rule.narrowed.clone(), rule.needs)).collect();
         Rules { class: campaign.class, topic: campaign.topic.clone(), rules }
     }
 
@@ -59,14 +60,40 @@ impl Rules {
         if self.topic.is_none() {
             return ConsentNeed::None;
         }
-        let matches =
-            |rule: &Narrowed| rule.country.is_empty() || country.is_some_and(|country| rule.country.iter().any(|one| one == country));
-        self.rules.iter().filter(|(rule, _)| matches(rule)).map(|(_, need)| *need).max().unwrap_or(ConsentNeed::None)
+        self.rules.iter().filter(|(rule, _)| has_country(rule, country)).map(|(_, need)| *need).max().unwrap_or(ConsentNeed::None)
     }
 }
 
-fn none_or_has<T: PartialEq>(list: &[T], one: &T) -> bool {
-    list.is_empty() || list.contains(one)
+/// What a rule can be narrowed to, but for the person's country: a campaign's messages on a channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub class: Class,
+    pub channel: Channel,
+    pub topic: Option<&'a str>,
+    pub category: Option<&'a str>,
+    pub tags: &'a [String],
+}
+
+impl<'a> Subject<'a> {
+    pub fn of(campaign: &'a Campaign, channel: Channel) -> Self {
+        let (topic, category) = (campaign.topic.as_deref(), campaign.category.as_deref());
+        Subject { class: campaign.class, channel, topic, category, tags: &campaign.tags }
+    }
+
+    /// Whether a rule narrowed like this holds for these messages, in some country at least.
+    pub fn is_touched_by(&self, rule: &Narrowed) -> bool {
+        let has = |list: &[String], one: Option<&str>| list.is_empty() || one.is_some_and(|one| list.iter().any(|word| word == one));
+        (rule.class.is_empty() || rule.class.contains(&self.class))
+            && (rule.channel.is_empty() || rule.channel.contains(&self.channel))
+            && has(&rule.topic, self.topic)
+            && has(&rule.category, self.category)
+            && (rule.tag.is_empty() || self.tags.iter().any(|tag| rule.tag.contains(tag)))
+    }
+}
+
+/// Whether a rule holds in this country; one that names countries does not hold where the country is unknown.
+pub fn has_country(rule: &Narrowed, country: Option<&str>) -> bool {
+    rule.country.is_empty() || country.is_some_and(|country| rule.country.iter().any(|one| one == country))
 }
 
 /// The first no is the reason: no_address, unsupported_address, duplicate_address, suppressed, no_consent.

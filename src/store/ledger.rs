@@ -3,6 +3,7 @@
 //! Every write names what it expects: a mark the fence of its block (or the lease of a message tried again) and a run that may send, a result the
 //! attempt it answers. So a process that was given up cannot change what others have taken over.
 
+use super::batch::Connection;
 use super::control::may_send;
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
@@ -32,6 +33,8 @@ pub struct Recorded {
     pub message: i64,
     pub claim: Claim,
     pub provider: String,
+    /// The customer, where the message counts for caps.
+    pub reserved_for: Option<i64>,
 }
 
 /// A message that will not be handed over, or not now, decided before its mark.
@@ -64,6 +67,8 @@ pub struct Answer {
     pub snapshot: Option<Vec<u8>>,
     /// The try does not count (the provider could not send at all).
     pub uncounted: bool,
+    /// The customer, where the message counts for caps.
+    pub reserved_for: Option<i64>,
 }
 
 impl Answer {
@@ -82,6 +87,7 @@ impl Answer {
             next_at: Some(next_at),
             snapshot: None,
             uncounted: true,
+            reserved_for: None,
         }
     }
 }
@@ -196,6 +202,10 @@ impl Store {
                      WHERE messages.id = r.id AND {held}");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write recorded messages")?;
+                let reserved: Vec<_> = batch.recorded.iter().filter_map(|row| Some((row.reserved_for?, row.message, micros(now)))).collect();
+                if !reserved.is_empty() {
+                    Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
+                }
             }
             let (taken, others): (Vec<&Answer>, Vec<&Answer>) = batch.answers.iter().partition(|answer| answer.state == MessageState::Accepted);
             if !taken.is_empty() {
@@ -209,6 +219,10 @@ impl Store {
                                          reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
+                let reserved: Vec<_> = taken.iter().filter_map(|row| Some((row.reserved_for?, row.message, micros(row.at)))).collect();
+                if !reserved.is_empty() {
+                    Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
+                }
             }
             if !others.is_empty() {
                 let rows: Vec<_> = others.iter().map(|row| (row.message, row.attempt, micros(row.at), row.state.code(), row.reason.map(Failure::code),
@@ -396,5 +410,17 @@ impl Store {
         let rows: Vec<(i16, Option<i16>, i64)> =
             on_pool!(self, pool => sqlx::query_as(sql).bind(run.0).fetch_all(pool).await).doing("add up a run")?;
         Ok(rows.into_iter().map(|(state, reason, count)| ((state, reason), count)).collect())
+    }
+
+    /// What the messages of a run wait for, by rule or for a person, and how many.
+    pub async fn waits_of(&self, run: RunId) -> Result<Vec<(MessageState, String, i64)>, Error> {
+        let sql = format!(
+            "SELECT state, COALESCE(detail, ''), COUNT(*) FROM messages WHERE run_id = $1 AND state IN ({}, {}) GROUP BY 1, 2 ORDER BY 1, 2",
+            MessageState::Deferred.code(),
+            MessageState::Held.code()
+        );
+        let rows: Vec<(i16, String, i64)> =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run.0).fetch_all(pool).await).doing("read what waits")?;
+        Ok(rows.into_iter().filter_map(|(state, why, count)| Some((MessageState::from_code(state)?, why, count))).collect())
     }
 }

@@ -26,6 +26,7 @@ pub mod people;
 pub mod planning;
 pub mod rates;
 pub mod reports;
+pub mod reservations;
 pub mod responses;
 pub mod runs;
 pub mod settings;
@@ -37,7 +38,7 @@ pub mod tallies;
 pub mod why;
 pub mod trials;
 
-use crate::types::Time;
+pub use crate::types::{from_micros, micros};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::str::FromStr;
@@ -107,16 +108,6 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
     fn doing(self, doing: &'static str) -> Result<T, Error> {
         self.map_err(|source| Error::Query { doing, source })
     }
-}
-
-/// Microseconds since 1970, as times are stored.
-pub fn micros(time: Time) -> i64 {
-    time.timestamp_micros()
-}
-
-/// The instant of stored microseconds; out-of-range values become the nearest instant.
-pub fn from_micros(micros: i64) -> Time {
-    Time::from_timestamp_micros(micros).unwrap_or(if micros < 0 { Time::MIN_UTC } else { Time::MAX_UTC })
 }
 
 /// Runs the same expression over a reading pool of either database: `on_pool!(store, pool => sqlx::query_as(..).fetch_all(pool).await)`.

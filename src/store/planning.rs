@@ -4,6 +4,7 @@
 //! memory does not grow with the audience. Writing is one transaction a window of customers (≤ 50 ms), so that an engine can go on.
 
 use super::audience::{Bind, Sql};
+use super::batch::Connection;
 use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, RunId, SuppressionReason, Time};
@@ -52,7 +53,7 @@ pub struct Candidate {
     /// As `Selection::attributes`: JSON text, `None` when missing.
     pub attributes: Vec<Option<String>>,
     pub engaged_at: Option<i64>,
-    /// With `Selection::places`; the phone only where neither zone nor country is known.
+    /// With `Selection::places`; the phone only where the country is not known.
     pub zone: Option<String>,
     pub phone: Option<String>,
 }
@@ -74,11 +75,24 @@ pub struct Planned {
     pub channel: Channel,
     pub arm: i16,
     pub refusal: Option<Refusal>,
+    pub detail: Option<String>,
     pub address: Option<String>,
     pub site: String,
     /// Microseconds since 1970; of a refusal too, since measures count from it.
     pub due_at: i64,
     pub expires_at: Option<i64>,
+    /// When a message that waits by rule is taken up; it is deferred then.
+    pub next_at: Option<i64>,
+}
+
+impl Planned {
+    pub fn state(&self) -> MessageState {
+        match (self.refusal, self.next_at) {
+            (Some(_), _) => MessageState::Refused,
+            (None, Some(_)) => MessageState::Deferred,
+            (None, None) => MessageState::Planned,
+        }
+    }
 }
 
 /// One view of the database, held open.
@@ -114,12 +128,14 @@ impl Store {
             }
         })
     }
+}
 
-    /// Writes one window of a plan: rows get the next numbers in their order; blocks are cut from the messages among them, which must come first,
-    /// those due at the same time together.
-    pub async fn write_plan(&self, run: RunId, rows: &[Planned], now: Time) -> Result<(), Error> {
+impl Connection<'_> {
+    /// Writes one window of a plan: rows get the next numbers in their order; blocks are cut from the planned messages among them, which must come
+    /// first, those due at the same time together. Gives the number of the first row.
+    pub async fn write_plan(&mut self, run: RunId, rows: &[Planned], now: Time) -> Result<i64, Error> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let next = self.pick(
@@ -129,15 +145,17 @@ impl Store {
              ON CONFLICT (name) DO UPDATE SET value = (settings.value::bigint + $1)::text RETURNING value::bigint",
         );
         match self {
-            Store::Sqlite(sqlite) => {
-                let mut transaction = sqlite.write.begin_with("BEGIN IMMEDIATE").await.doing("write a plan")?;
-                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut *transaction).await.doing("take message numbers")?;
+            Connection::Sqlite(connection) => {
+                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut **connection).await.doing("take message numbers")?;
                 let first = end - count;
                 for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
                     let mut text = String::with_capacity(chunk.len() * 40 + 400);
-                    text.push_str("INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at) SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, ? FROM (VALUES ");
+                    text.push_str(
+                        "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
+                         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, ? FROM (VALUES ",
+                    );
                     for index in 0..chunk.len() {
-                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?)" });
+                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?)" });
                     }
                     text.push(')');
                     let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
@@ -148,14 +166,16 @@ impl Store {
                             .bind(row.customer)
                             .bind(row.channel.code())
                             .bind(row.arm)
-                            .bind(state(row))
+                            .bind(row.state().code())
                             .bind(row.refusal.map(Refusal::code))
+                            .bind(row.detail.as_deref())
                             .bind(row.address.as_deref())
                             .bind(row.site.as_str())
                             .bind(row.due_at)
-                            .bind(row.expires_at);
+                            .bind(row.expires_at)
+                            .bind(row.next_at);
                     }
-                    query.execute(&mut *transaction).await.doing("write a plan")?;
+                    query.execute(&mut **connection).await.doing("write a plan")?;
                 }
                 for (from, to, due) in blocks(rows, first) {
                     sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) VALUES ($1, $2, $1, $3, $4)")
@@ -163,52 +183,51 @@ impl Store {
                         .bind(run.0)
                         .bind(to)
                         .bind(due)
-                        .execute(&mut *transaction)
+                        .execute(&mut **connection)
                         .await
                         .doing("cut blocks")?;
                 }
-                transaction.commit().await.doing("write a plan")
+                Ok(first)
             }
-            Store::Postgres(pool) => {
-                let mut transaction = pool.begin().await.doing("write a plan")?;
-                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut *transaction).await.doing("take message numbers")?;
+            Connection::Postgres(connection) => {
+                let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut **connection).await.doing("take message numbers")?;
                 let first = end - count;
                 let column = |of: &dyn Fn(&Planned) -> i16| rows.iter().map(of).collect::<Vec<i16>>();
                 sqlx::query(
-                    "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, address, site, due_at, expires_at, changed_at)
-                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.address, v.site, v.due, v.expires, $2
-                     FROM UNNEST($3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::bigint[], $12::bigint[])
-                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires)")
+                    "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
+                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.detail, v.address, v.site, v.due, v.expires, v.next_at, $2
+                     FROM UNNEST($3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::bigint[],
+                                 $12::bigint[], $13::text[], $14::bigint[])
+                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires, detail, next_at)")
                     .bind(run.0).bind(micros(now))
                     .bind((first..end).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.customer).collect::<Vec<i64>>())
-                    .bind(column(&|row| row.channel.code())).bind(column(&|row| row.arm)).bind(column(&|row| state(row)))
+                    .bind(column(&|row| row.channel.code())).bind(column(&|row| row.arm)).bind(column(&|row| row.state().code()))
                     .bind(rows.iter().map(|row| row.refusal.map(Refusal::code)).collect::<Vec<Option<i16>>>())
                     .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<Option<&str>>>())
                     .bind(rows.iter().map(|row| row.site.as_str()).collect::<Vec<&str>>())
                     .bind(rows.iter().map(|row| row.due_at).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<Option<i64>>>())
-                    .execute(&mut *transaction).await.doing("write a plan")?;
+                    .bind(rows.iter().map(|row| row.detail.as_deref()).collect::<Vec<Option<&str>>>())
+                    .bind(rows.iter().map(|row| row.next_at).collect::<Vec<Option<i64>>>())
+                    .execute(&mut **connection).await.doing("write a plan")?;
                 let cut = blocks(rows, first);
                 let column = |of: fn(&(i64, i64, i64)) -> i64| cut.iter().map(of).collect::<Vec<i64>>();
                 sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) SELECT b.first, $1, b.first, b.last, b.due FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[]) AS b(first, last, due)")
-                    .bind(run.0).bind(column(|block| block.0)).bind(column(|block| block.1)).bind(column(|block| block.2)).execute(&mut *transaction).await.doing("cut blocks")?;
-                transaction.commit().await.doing("write a plan")
+                    .bind(run.0).bind(column(|block| block.0)).bind(column(|block| block.1)).bind(column(|block| block.2))
+                    .execute(&mut **connection).await.doing("cut blocks")?;
+                Ok(first)
             }
         }
     }
 }
 
-/// Rows of one statement: ten values each, and SQLite takes 32,766.
+/// Rows of one statement: twelve values each, and SQLite takes 32,766.
 const CHUNK: usize = 1024;
-
-fn state(row: &Planned) -> i16 {
-    if row.refusal.is_some() { MessageState::Refused.code() } else { MessageState::Planned.code() }
-}
 
 /// First and last number of each block, and when it is due: the messages of a block are due together.
 fn blocks(rows: &[Planned], first: i64) -> Vec<(i64, i64, i64)> {
-    let messages = rows.iter().take_while(|row| row.refusal.is_none()).count();
+    let messages = rows.iter().take_while(|row| row.state() == MessageState::Planned).count();
     let mut cut = Vec::new();
     let mut from = 0;
     for together in rows[..messages].chunk_by(|a, b| a.due_at == b.due_at) {
@@ -317,7 +336,7 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
     sql.push(if selection.engagement { ", a0.engaged_at" } else { ", CAST(NULL AS BIGINT)" });
     sql.push(match selection.places {
         true => {
-            ", c.zone, CASE WHEN c.zone IS NULL AND c.country IS NULL THEN
+            ", c.zone, CASE WHEN c.country IS NULL THEN
                  (SELECT p.address FROM addresses p WHERE p.customer_id = c.id AND p.channel = 2 AND p.is_primary = 1 LIMIT 1) END"
         }
         false => ", CAST(NULL AS TEXT), CAST(NULL AS TEXT)",

@@ -199,6 +199,7 @@ async fn two_workers_never_hold_one_block_and_a_lost_fence_writes_nothing() {
                 next_at: None,
                 snapshot: None,
                 uncounted: false,
+                reserved_for: None,
             }],
             ..Batch::default()
         };

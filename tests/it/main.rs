@@ -23,6 +23,7 @@ mod tls;
 mod ledger;
 mod machines;
 mod plan;
+mod policy;
 mod world;
 mod hillstrom;
 mod kill;

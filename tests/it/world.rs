@@ -111,6 +111,43 @@ impl World {
         self.files.insert(format!("campaigns/{key}.yaml"), format!("campaign: {key}\ntitle: \"A story\"\nowner: ada@example.org\n{rest}"));
     }
 
+    /// Adds to posthaste.yaml; what was added before is replaced.
+    pub fn policy(&mut self, more: &str) {
+        self.files.insert("posthaste.yaml", format!("{WORKSPACE}{more}\n"));
+    }
+
+    pub async fn live_in(&self, id: i64, zone: &str) {
+        posthaste::on_writer!(&self.store, pool => { sqlx::query("UPDATE customers SET zone = $2 WHERE id = $1").bind(id).bind(zone).execute(pool).await.unwrap(); });
+    }
+
+    pub async fn live_in_country(&self, id: i64, country: &str) {
+        posthaste::on_writer!(&self.store, pool => { sqlx::query("UPDATE customers SET country = $2 WHERE id = $1").bind(id).bind(country).execute(pool).await.unwrap(); });
+    }
+
+    /// So many customers with an email address, who agreed to offers and live in these zones by turns.
+    pub async fn crowd(&mut self, count: i64, zones: &[&str]) {
+        let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)";
+        let zones: Vec<String> =
+            zones.iter().enumerate().map(|(turn, zone)| format!("WHEN i % {} = {turn} THEN '{zone}'", zones.len())).collect();
+        let zone = format!("CASE {} END", zones.join(" "));
+        let key = self.store.pick("CAST(printf('%016d', i) AS BLOB)", "convert_to(lpad(i::text, 16, '0'), 'UTF8')");
+        let none = self.store.pick("'{}'", "'{}'::jsonb");
+        let statements = [
+            format!(
+                "{numbers} INSERT INTO customers (id, external_id, draw_key, first_name, zone, attributes, created_at, updated_at)
+                     SELECT i, 'c' || i, 'c' || i, 'Ada', {zone}, {none}, 0, 0 FROM n"
+            ),
+            format!(
+                "{numbers} INSERT INTO addresses (customer_id, channel, address, key, site) SELECT i, 1, 'p' || i || '@example.org', {key}, 'example.org' FROM n"
+            ),
+            format!("{numbers} INSERT INTO consent_state (customer_id, topic, channel, state, at) SELECT i, 'offers', 1, 1, 1 FROM n"),
+        ];
+        for sql in statements {
+            posthaste::on_writer!(&self.store, pool => { sqlx::query(sqlx::AssertSqlSafe(sql)).bind(count).execute(pool).await.unwrap(); });
+        }
+        self.people += count;
+    }
+
     /// Applies all files.
     pub async fn apply(&self) {
         let (definitions, problems) = campaigns::read(&self.files);

@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod condition;
 pub mod mapping;
 pub mod message;
+pub mod policy;
 pub mod provider;
 pub mod test;
 pub mod workspace;

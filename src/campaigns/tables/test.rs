@@ -33,6 +33,7 @@ pub static EXPECT: Table = Table {
         optional("selected", ANY_NUMBER, "", "How many are in the audience"),
         optional("messages", ANY_NUMBER, "", "How many messages there are"),
         optional("waiting", ANY_NUMBER, "", "How many still wait"),
+        optional("deferred", ANY_NUMBER, "", "How many of them wait by rule: quiet hours, a cap, warm-up"),
         optional("held", ANY_NUMBER, "", "How many wait for a person"),
         optional("uncertain", ANY_NUMBER, "", "How many are uncertain"),
         optional("accepted", ANY_NUMBER, "", "How many a provider took"),

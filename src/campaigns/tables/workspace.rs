@@ -1,7 +1,7 @@
 //! posthaste.yaml (files.md §2).
 
-use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required};
-use super::{CHANNEL, CLASS};
+use super::super::fields::{Kind, Shape, Table, later, optional, required};
+use super::{CHANNEL, policy};
 
 pub static WORKSPACE: Table = Table {
     name: "posthaste.yaml",
@@ -41,7 +41,7 @@ pub static WORKSPACE: Table = Table {
         required("identities", Shape::Each(&Shape::Key, &Shape::Map(&IDENTITY)), "Who we send as"),
         optional("domains", Shape::Each(&Shape::Host, &Shape::Map(&DOMAIN)), "none", "Sending domains"),
         required("providers", Shape::Each(&Shape::Key, &Shape::Provider), "What accepts messages from us"),
-        optional("policy", Shape::Map(&POLICY), "advertising needs granted consent", "The contact policy"),
+        optional("policy", Shape::Map(&policy::POLICY), "advertising needs granted consent", "The contact policy"),
         optional("categories", Shape::List(&Shape::Key), "none", "Access scopes that campaigns may name"),
         optional("retention", Shape::Map(&RETENTION), "for ever; content 90 days", "How long history is kept"),
     ],
@@ -105,40 +105,6 @@ static DKIM: Table = Table {
         required("selector", Shape::Host, "The selector in DNS"),
         optional("key", Shape::Secret, "", "RSA private key (PEM)"),
         optional("ed25519", Shape::Secret, "", "Ed25519 private key"),
-    ],
-};
-
-static POLICY: Table = Table {
-    name: "the policy",
-    fields: &[
-        optional(
-            "consent",
-            Shape::List(&Shape::Map(&CONSENT_RULE)),
-            "advertising granted, informational not_withdrawn, transactional none",
-            "What consent is needed; every rule that matches holds, the strictest wins",
-        ),
-        later("caps", "How many messages a customer gets", "caps come with a later version"),
-        later("quiet_hours", "Hours and days without messages", "quiet hours come with a later version"),
-        later("holidays", "Holidays by country", "holidays come with a later version"),
-        later("blackout", "Dates without advertising", "blackouts come with a later version"),
-        optional("holdout", Shape::Share, "0%", "Share of all customers who get no advertising from any campaign"),
-        later("stop_if", "When a run is held", "automatic stops come with a later version"),
-        later("approval", "When a second person must agree", "approval comes with a later version"),
-    ],
-};
-
-static NEED: Choice = Choice { what: "need", words: &["none", "not_withdrawn", "granted", "confirmed"], later: &[] };
-
-static CONSENT_RULE: Table = Table {
-    name: "a consent rule",
-    fields: &[
-        optional("class", Shape::OneOrList(&Shape::Word(&CLASS)), "all", "Only for campaigns of this class"),
-        optional("channel", Shape::OneOrList(&Shape::Word(&CHANNEL)), "all", "Only on this channel"),
-        optional("topic", Shape::OneOrList(&Shape::Reference(Kind::Topic)), "all", "Only for this topic"),
-        optional("category", Shape::OneOrList(&Shape::Reference(Kind::Category)), "all", "Only for campaigns of this category"),
-        optional("tag", Shape::OneOrList(&Shape::Key), "all", "Only for campaigns with this tag"),
-        optional("country", Shape::OneOrList(&Shape::Country), "all", "Only for customers in this country"),
-        required("needs", Shape::Word(&NEED), "What consent is needed"),
     ],
 };
 

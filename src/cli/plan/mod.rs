@@ -187,6 +187,7 @@ fn audience(campaign: &Campaign, preview: &Preview) -> AudiencePlan {
         selected: preview.selected,
         refused,
         messages,
+        deferred: preview.deferred.clone(),
         by_channel,
         arms,
         sms_parts: None,

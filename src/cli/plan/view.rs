@@ -68,6 +68,8 @@ pub struct AudiencePlan {
     pub selected: u64,
     pub refused: BTreeMap<String, u64>,
     pub messages: u64,
+    /// Those among the messages that would wait by rule, by what they wait for.
+    pub deferred: BTreeMap<String, u64>,
     pub by_channel: BTreeMap<String, u64>,
     pub arms: Vec<ArmPlan>,
     /// SMS parts over the samples that were rendered: least and most.
@@ -180,6 +182,9 @@ fn audience(out: &mut String, audience: &AudiencePlan) {
     if audience.messages > 0 {
         let _ = writeln!(out, "    messages  {}", listed(audience.by_channel.iter().map(|(channel, count)| format!("{channel} {count}"))));
     }
+    if !audience.deferred.is_empty() {
+        let _ = writeln!(out, "    deferred  {}", listed(audience.deferred.iter().map(|(why, count)| format!("{count} wait: {why}"))));
+    }
     if let Some((least, most)) = audience.sms_parts {
         let parts = if least == most { format!("{least}") } else { format!("{least} to {most}") };
         let _ = writeln!(out, "    sms parts {parts} a message, in the samples");
@@ -264,6 +269,7 @@ mod tests {
                     selected: 120,
                     refused: BTreeMap::from([("held_out".into(), 12), ("no_consent".into(), 8)]),
                     messages: 100,
+                    deferred: BTreeMap::from([("quiet hours".into(), 10)]),
                     by_channel: BTreeMap::from([("email".into(), 90), ("sms".into(), 10)]),
                     arms: vec![
                         ArmPlan { arm: "plain".into(), held_out: false, customers: 54 },

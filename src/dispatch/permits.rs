@@ -1,0 +1,112 @@
+//! Asks the policy again for the messages of a claim, just before they leave: quiet hours, and caps under the customers' lock, all in one
+//! transaction for the whole claim.
+
+use super::Inner;
+use super::compose::Sending;
+use crate::campaigns::Campaign;
+use crate::plan::{Arbiter, Place, Request, country_of_phone};
+use crate::policy::quiet::{Quiet, released};
+use crate::policy::{Subject, zones_of};
+use crate::store::blocks::Due;
+use crate::store::{self, from_micros, micros};
+use crate::types::{Channel, Time};
+use std::collections::HashMap;
+
+/// May it leave now?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Permit {
+    Granted,
+    Later {
+        until: Time,
+        why: String,
+    },
+    /// A cap has no room.
+    Refused(String),
+}
+
+/// The answers for a claim's messages, in their order; an error says how many were asked for.
+pub(super) async fn ask(
+    inner: &Inner,
+    sending: &Sending,
+    campaign: &Campaign,
+    dues: Vec<Due>,
+) -> Result<Vec<(Due, Permit)>, (usize, store::Error)> {
+    let count = dues.len();
+    asked(inner, sending, campaign, dues).await.map_err(|error| (count, error))
+}
+
+async fn asked(inner: &Inner, sending: &Sending, campaign: &Campaign, dues: Vec<Due>) -> Result<Vec<(Due, Permit)>, store::Error> {
+    let workspace = &sending.compiled.definitions.workspace;
+    let policy = &workspace.policy;
+    let now = inner.clock.now();
+    let channels: Vec<Channel> = Channel::ALL.iter().copied().filter(|channel| dues.iter().any(|due| due.channel == *channel)).collect();
+    let quiet: HashMap<Channel, Quiet> =
+        channels.iter().map(|channel| (*channel, Quiet::new(policy, &Subject::of(campaign, *channel)))).collect();
+    let countries: Vec<Option<String>> = if policy.caps.is_empty() && quiet.values().all(Quiet::is_empty) {
+        vec![None; dues.len()]
+    } else {
+        dues.iter().map(|due| due.person.country.clone().or_else(|| country_of_phone(due.person.phone.as_deref()?))).collect()
+    };
+    let mut answers: Vec<(Due, Permit)> = Vec::with_capacity(dues.len());
+    for (due, country) in dues.into_iter().zip(&countries) {
+        let zones = zones_of(due.person.zone.as_deref(), country.as_deref(), workspace.zone);
+        let wait = quiet.get(&due.channel).and_then(|quiet| quiet.at(now, country.as_deref(), zones));
+        let permit = wait.map_or(Permit::Granted, |wait| {
+            let until = released(&wait, super::hand_over::draw(due.id), workspace.zone);
+            let until = due.expires_at.map_or(until, |expires| until.min(from_micros(expires)));
+            Permit::Later { until, why: wait.why.to_string() }
+        });
+        answers.push((due, permit));
+    }
+    if sending.run.is_test || answers.is_empty() {
+        return Ok(answers);
+    }
+    let arbiter = Arbiter::new(&inner.store, policy, workspace.zone, campaign, sending.run.campaign, &channels, now).await?;
+    if let Some(mut caps) = arbiter {
+        ask_caps(inner, &mut caps, &mut answers, &countries, now).await?;
+    }
+    Ok(answers)
+}
+
+async fn ask_caps(
+    inner: &Inner,
+    caps: &mut Arbiter,
+    answers: &mut [(Due, Permit)],
+    countries: &[Option<String>],
+    now: Time,
+) -> Result<(), store::Error> {
+    let requests: Vec<Request> = answers
+        .iter()
+        .zip(countries)
+        .map(|((due, permit), country)| Request {
+            customer: due.customer,
+            message: Some(due.id),
+            channel: due.channel,
+            at: match permit {
+                Permit::Later { until, .. } => micros(*until),
+                _ => micros(now),
+            },
+            expires_at: due.expires_at,
+            country: country.clone(),
+            zone: due.person.zone.clone(),
+            phone: due.person.phone.clone(),
+            is_leaving: *permit == Permit::Granted,
+        })
+        .collect();
+    let mut change = inner.store.change("ask the caps again").await?;
+    let places = caps.settle(&mut change, &requests).await?;
+    let mut reserved = Vec::with_capacity(places.len());
+    for ((due, permit), place) in answers.iter_mut().zip(places) {
+        match place {
+            Place::Taken(at) => reserved.push(caps.reservation(due.customer, due.id, due.channel, at)),
+            Place::Later { until, detail } => {
+                reserved.push(caps.reservation(due.customer, due.id, due.channel, until));
+                *permit = Permit::Later { until: from_micros(until), why: detail };
+            }
+            // The other channel is chosen when a run is planned; now it is too late for it.
+            Place::Otherwise(detail) | Place::Full(detail) => *permit = Permit::Refused(detail),
+        }
+    }
+    change.connection().reserve_again(&reserved).await?;
+    change.commit("ask the caps again").await
+}

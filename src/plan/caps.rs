@@ -1,0 +1,298 @@
+//! Caps between the pure rules and the ledger: loads what people have taken, decides, lets lower priorities give way, and says what to reserve.
+//!
+//! Used twice: when a run is planned, and again for a claimed block at hand-over. Both hold the customers' lock from reading until their
+//! transaction ends, so no two decisions about one person cross.
+
+use super::Error;
+use crate::campaigns::{Campaign, Policy};
+use crate::literals::zone_of;
+use crate::policy::caps::{self, Caps, Mask, Taken, Verdict, Wish};
+use crate::policy::quiet::Quiet;
+use crate::policy::{Subject, has_country, zones_of};
+use crate::store::batch::Change;
+use crate::store::reservations::{GivesWay, Reservation};
+use crate::store::{self, Store, from_micros, micros};
+use crate::types::{CampaignId, Channel, Class, Time};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The caps that hold for one campaign, with what is needed to ask them.
+pub struct Arbiter {
+    caps: Caps,
+    fallback: Tz,
+    campaign: CampaignId,
+    key: String,
+    priority: u8,
+    /// Rules by campaign and channel, whatever the country.
+    masks: HashMap<(i64, i16), Mask>,
+    keys: HashMap<i64, String>,
+    quiet: HashMap<Channel, Quiet>,
+    /// What lies before is of no use any more.
+    forget_before: i64,
+    now: Time,
+}
+
+/// A message that asks for a place.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub customer: i64,
+    /// `None` while it has no number.
+    pub message: Option<i64>,
+    pub channel: Channel,
+    /// Microseconds.
+    pub at: i64,
+    pub expires_at: Option<i64>,
+    pub country: Option<String>,
+    pub zone: Option<String>,
+    pub phone: Option<String>,
+    pub is_leaving: bool,
+}
+
+/// The answer, in words where it is no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// It counts at this time.
+    Taken(i64),
+    Later {
+        until: i64,
+        detail: String,
+    },
+    /// Its `otherwise` may be tried.
+    Otherwise(String),
+    Full(String),
+}
+
+impl Arbiter {
+    /// `None` when no cap can hold for this campaign.
+    pub async fn new(
+        store: &Store,
+        policy: &Policy,
+        fallback: Tz,
+        campaign: &Campaign,
+        id: CampaignId,
+        channels: &[Channel],
+        now: Time,
+    ) -> Result<Option<Arbiter>, store::Error> {
+        if !touches(policy, campaign, channels) {
+            return Ok(None);
+        }
+        let caps = Caps::new(&policy.caps);
+        let (mut masks, mut keys) = (HashMap::new(), HashMap::new());
+        for scope in store.campaign_scopes().await? {
+            let tags: Vec<String> = serde_json::from_str(&scope.tags).unwrap_or_default();
+            for channel in Channel::ALL {
+                let subject = Subject {
+                    class: Class::from_code(scope.class).unwrap_or(Class::Advertising),
+                    channel: *channel,
+                    topic: scope.topic.as_deref(),
+                    category: scope.category.as_deref(),
+                    tags: &tags,
+                };
+                masks.insert((scope.id, channel.code()), caps.mask(|rule| subject.is_touched_by(&rule.narrowed)));
+            }
+            keys.insert(scope.id, scope.key);
+        }
+        // The campaign's own class and tags are those of the version at hand.
+        for channel in Channel::ALL {
+            let subject = Subject::of(campaign, *channel);
+            masks.insert((id.0, channel.code()), caps.mask(|rule| subject.is_touched_by(&rule.narrowed)));
+        }
+        keys.insert(id.0, campaign.key.clone());
+        let quiet = channels.iter().map(|channel| (*channel, Quiet::new(policy, &Subject::of(campaign, *channel)))).collect();
+        let margin = crate::literals::Duration::days(32);
+        let forget_before = micros(margin.subtracted(caps::horizon(&policy.caps).subtracted(now, fallback), fallback));
+        Ok(Some(Arbiter {
+            caps,
+            fallback,
+            campaign: id,
+            key: campaign.key.clone(),
+            priority: campaign.priority,
+            masks,
+            keys,
+            quiet,
+            forget_before,
+            now,
+        }))
+    }
+
+    /// Decides about these messages in their order, and lets others give way. The caller reserves what is taken, in the same change.
+    pub async fn settle(&mut self, change: &mut Change, requests: &[Request]) -> Result<Vec<Place>, store::Error> {
+        let customers: Vec<i64> = requests.iter().map(|request| request.customer).collect();
+        let mut connection = change.connection();
+        connection.lock_customers(&customers).await?;
+        // Those that were handed over before they could give way.
+        let mut fixed: BTreeSet<i64> = BTreeSet::new();
+        loop {
+            let known = connection.reservations(&customers).await?;
+            if known.iter().any(|one| one.at < self.forget_before) {
+                connection.forget_reservations(&customers, self.forget_before).await?;
+            }
+            let (places, leaving) = self.decide(&known, &fixed, requests);
+            if leaving.is_empty() {
+                return Ok(places);
+            }
+            let gone: BTreeSet<i64> = connection.give_way(&leaving, self.now).await?.into_iter().collect();
+            let before = fixed.len();
+            fixed.extend(leaving.iter().map(|row| row.message).filter(|message| !gone.contains(message)));
+            if fixed.len() == before {
+                return Ok(places);
+            }
+            // Whoever gave way has gone from the reservations; the rest is decided anew.
+        }
+    }
+
+    /// The same without a lock and without changing anything: as it would be now.
+    pub async fn preview(&mut self, store: &Store, requests: &[Request]) -> Result<Vec<Place>, store::Error> {
+        let customers: Vec<i64> = requests.iter().map(|request| request.customer).collect();
+        let known = store.reservations_of(&customers).await?;
+        Ok(self.decide(&known, &BTreeSet::new(), requests).0)
+    }
+
+    /// What to write for a message that took its place.
+    pub fn reservation(&self, customer: i64, message: i64, channel: Channel, at: i64) -> Reservation {
+        Reservation {
+            customer_id: customer,
+            message_id: message,
+            campaign_id: self.campaign.0,
+            channel: channel.code(),
+            priority: i16::from(self.priority),
+            at,
+            is_handed_over: 0,
+        }
+    }
+
+    fn decide(&mut self, known: &[Reservation], fixed: &BTreeSet<i64>, requests: &[Request]) -> (Vec<Place>, Vec<GivesWay>) {
+        let mut taken: HashMap<i64, Vec<Taken>> = HashMap::with_capacity(requests.len());
+        for row in known {
+            let one = Taken {
+                message: row.message_id,
+                at: row.at,
+                campaign: row.campaign_id,
+                priority: u8::try_from(row.priority).unwrap_or(0),
+                is_fixed: row.is_handed_over != 0 || fixed.contains(&row.message_id),
+                rules: self.masks.get(&(row.campaign_id, row.channel)).copied().unwrap_or(0),
+            };
+            taken.entry(row.customer_id).or_default().push(one);
+        }
+        let mut leaving = Vec::new();
+        let places = requests
+            .iter()
+            .map(|request| {
+                let mine = taken.entry(request.customer).or_default();
+                self.one(request, mine, &mut leaving)
+            })
+            .collect();
+        (places, leaving)
+    }
+
+    fn one(&mut self, request: &Request, taken: &mut Vec<Taken>, leaving: &mut Vec<GivesWay>) -> Place {
+        let country = request.country.as_deref();
+        let zones = zones_of(request.zone.as_deref(), country, self.fallback);
+        let by_country = self.caps.mask(|rule| has_country(&rule.narrowed, country));
+        let rules = self.masks.get(&(self.campaign.0, request.channel.code())).copied().unwrap_or(0) & by_country;
+        taken.retain(|one| Some(one.message) != request.message);
+        let wish = Wish {
+            at: request.at,
+            priority: self.priority,
+            rules,
+            zone: self.calendar(request),
+            expires_at: request.expires_at,
+            is_leaving: request.is_leaving,
+        };
+        let quiet = self.quiet.get(&request.channel);
+        let loud = |at: i64| quiet.and_then(|quiet| quiet.at(from_micros(at), country, zones)).map_or(at, |wait| micros(wait.until));
+        let verdict = self.caps.decide(taken, &wish, loud);
+        let detail = |rule: usize, by: Option<i64>| match by.and_then(|by| self.keys.get(&by)) {
+            Some(by) => format!("by {by}: {}", self.caps.words(rule)),
+            None => self.caps.words(rule),
+        };
+        let place = match verdict {
+            Verdict::Fits { displaced, rule } => {
+                let words = rule.map(|rule| format!("by {}: {}", self.key, self.caps.words(rule))).unwrap_or_default();
+                let gone: BTreeSet<i64> = displaced.iter().filter_map(|index| taken.get(*index)).map(|one| one.message).collect();
+                leaving.extend(gone.iter().map(|message| GivesWay { message: *message, detail: words.clone() }));
+                taken.retain(|one| !gone.contains(&one.message));
+                Place::Taken(request.at)
+            }
+            Verdict::Waits { until, rule } => Place::Later { until, detail: format!("{}, and it waits for room", self.caps.words(rule)) },
+            Verdict::Otherwise { rule, by } => Place::Otherwise(detail(rule, by)),
+            Verdict::Full { rule, by } => Place::Full(detail(rule, by)),
+        };
+        // It counts for this customer's other messages among the requests.
+        if let Place::Taken(at) | Place::Later { until: at, .. } = place {
+            taken.push(Taken {
+                message: request.message.unwrap_or(i64::MAX),
+                at,
+                campaign: self.campaign.0,
+                priority: self.priority,
+                is_fixed: true,
+                rules,
+            });
+        }
+        place
+    }
+
+    /// The zone of a person's calendar.
+    fn calendar(&self, request: &Request) -> Tz {
+        zone_of(request.zone.as_deref(), request.country.as_deref(), request.phone.as_deref()).unwrap_or(self.fallback)
+    }
+}
+
+/// Whether some cap can hold for this campaign.
+pub fn touches(policy: &Policy, campaign: &Campaign, channels: &[Channel]) -> bool {
+    let touched = |channel: &Channel| {
+        let subject = Subject::of(campaign, *channel);
+        policy.caps.iter().any(|rule| subject.is_touched_by(&rule.narrowed))
+    };
+    channels.iter().any(touched)
+}
+
+/// What is reserved so far: of these classes, since so many days.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Kept {
+    classes: BTreeSet<i16>,
+    days: i64,
+}
+
+/// Under this name the base remembers what is reserved.
+const SETTING: &str = "reserved";
+
+/// Classes whose messages are reserved; more than the policy needs today, so that a cap that is written tomorrow knows.
+pub async fn reserved_classes(store: &Store) -> Result<BTreeSet<i16>, store::Error> {
+    Ok(kept(store).await?.classes)
+}
+
+async fn kept(store: &Store) -> Result<Kept, store::Error> {
+    Ok(store.setting(SETTING).await?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
+}
+
+/// Where caps are new, or look farther back than before, counts what was sent until now. The caller holds the right to plan.
+pub async fn prepare(store: &Store, loaded: &store::definitions::Loaded, policy: &Policy, now: Time) -> Result<(), Error> {
+    if policy.caps.is_empty() {
+        return Ok(());
+    }
+    let before = kept(store).await?;
+    let mut wanted = before.clone();
+    wanted.classes.extend(policy.caps.iter().flat_map(|rule| rule.narrowed.class.iter().map(|class| class.code())));
+    let horizon = caps::horizon(&policy.caps);
+    wanted.days = wanted.days.max(i64::from(horizon.count));
+    if wanted == before {
+        return Ok(());
+    }
+    let mut priorities: BTreeMap<i64, u8> = BTreeMap::new();
+    for run in store.runs_since(horizon.subtracted(now, Tz::UTC)).await? {
+        let Some(row) = store.run(run).await? else { continue };
+        let priority = match priorities.get(&row.version.0) {
+            Some(priority) => *priority,
+            None => loaded.definitions(row.version).await?.campaigns.get(&row.key).map_or(50, |campaign| campaign.priority),
+        };
+        priorities.insert(row.version.0, priority);
+        let mut after = 0;
+        while let Some(last) = store.reserve_run(run, priority, after).await? {
+            after = last;
+        }
+    }
+    store.keep_setting(SETTING, &serde_json::to_string(&wanted).unwrap_or_default()).await?;
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The contact policy: whom not to disturb, when and how often.
+
+use crate::databases::{Database, databases};
+use crate::world::World;
+use posthaste::types::{Channel, Time};
+
+const SALE: &str = "
+category: retail
+task: grow
+class: advertising
+topic: offers
+goal: { event: purchase, within: 7 days }
+";
+
+/// An advertising campaign to everyone; `rest` says when, how, and with what priority.
+fn advertising(world: &mut World, key: &str, at: &str, rest: &str) {
+    let message = if rest.contains("message:") { "" } else { "message: { template: hello, subject: \"Hello\" }\n" };
+    world.campaign(key, &format!("{SALE}schedule: {{ at: {at} }}\naudience: {{ segment: everyone, holdout: 0% }}\n{message}{rest}\n"));
+}
+
+const TEXT: &str = "message: { channel: sms, text: \"20% off at shop.example\" }";
+
+async fn detail(world: &World, sql: &'static str) -> Vec<String> {
+    let rows: Vec<(String,)> = posthaste::on_pool!(&world.store, pool => sqlx::query_as(sql).fetch_all(pool).await.unwrap());
+    rows.into_iter().map(|row| row.0).collect()
+}
+
+#[tokio::test]
+async fn what_is_due_at_night_waits_for_the_morning_of_each_person_and_is_asked_again() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { quiet_hours: [ { channel: sms, hours: 20:00 to 09:00, release: 30 minutes } ] }");
+        advertising(&mut world, "night", "2027-03-01 21:00", TEXT);
+        for (phone, zone) in [("+380671234567", "Europe/Kyiv"), ("+380671234568", "America/New_York"), ("+380671234569", "Europe/Kyiv")] {
+            let id = world.person("").await;
+            world.address(id, Channel::Sms, phone).await;
+            world.live_in(id, zone).await;
+        }
+        world.apply().await;
+        world.run_until("2027-03-01T22:00:00Z").await;
+        // In New York it is four in the afternoon.
+        assert_eq!(world.outbox(), ["+380671234568"], "{}", database.name);
+        assert_eq!(world.sums("night").await, "selected 3, deferred 2, accepted 1");
+        assert_eq!(detail(&world, "SELECT detail FROM messages WHERE state = 4").await, ["quiet hours", "quiet hours"]);
+        world.suppress(Channel::Sms, "+380671234569").await;
+        world.run_until("2027-03-02T06:59:59Z").await;
+        assert_eq!(world.outbox().len(), 1);
+        world.run_until("2027-03-02T08:00:00Z").await;
+        assert_eq!(world.sums("night").await, "selected 3, suppressed 1, accepted 2", "{}", database.name);
+        // Nine in Kyiv is seven in UTC; what waited is spread over half an hour.
+        let at = world.number("SELECT MAX(accepted_at) FROM messages WHERE address = '+380671234567'").await;
+        let morning = "2027-03-02T07:00:00Z".parse::<Time>().unwrap().timestamp_micros();
+        assert!((morning..morning + 1_800_000_000).contains(&at));
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_expiry_comes_before_the_morning_expires_and_transactional_ones_know_no_night() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { quiet_hours: [ { hours: 20:00 to 09:00 } ], blackout: [ 2027-03-03 to 2027-03-04 ] }");
+        advertising(&mut world, "brief", "2027-03-01 21:00", "message: { template: hello, subject: \"Hello\", expires: 2 hours }");
+        advertising(&mut world, "blackout", "2027-03-03 12:00", "");
+        world.campaign(
+            "parcel",
+            "class: transactional\nschedule: { at: 2027-03-01 21:00 }\nmessage: { from: news, template: hello, subject: \"Your parcel\" }\n",
+        );
+        world.person("ada@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-02T10:00:00Z").await;
+        assert_eq!(world.sums("brief").await, "selected 1, expired 1", "{}", database.name);
+        assert_eq!(world.sums("parcel").await, "selected 1, accepted 1");
+        world.run_until("2027-03-04T10:00:00Z").await;
+        assert_eq!(world.sums("blackout").await, "selected 1, deferred 1");
+        assert_eq!(detail(&world, "SELECT detail FROM messages WHERE state = 4").await, ["a date without advertising"]);
+        world.run_until("2027-03-05T10:00:00Z").await;
+        assert_eq!(world.sums("blackout").await, "selected 1, accepted 1");
+        // Midnight ends the blackout, and the night goes on until nine.
+        let nine = "2027-03-05T09:00:00Z".parse::<Time>().unwrap().timestamp_micros();
+        assert_eq!(world.number("SELECT MAX(accepted_at) FROM messages").await, nine, "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn the_important_message_wins_and_takes_the_place_of_one_that_still_waits() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy(
+            "policy: { caps: [ { class: advertising, at_most: 1, per: day } ], quiet_hours: [ { channel: email, hours: 00:00 to 11:00 } ] }",
+        );
+        // Both due at once: the higher priority is planned first. And one that waits for the end of the quiet hours gives way.
+        advertising(&mut world, "a-low", "2027-03-01 10:00", "priority: 20");
+        advertising(&mut world, "b-high", "2027-03-01 10:00", "priority: 70");
+        advertising(&mut world, "c-higher", "2027-03-01 10:30", "priority: 80");
+        advertising(&mut world, "d-late", "2027-03-01 15:00", "priority: 100");
+        world.person("ada@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-01T10:05:00Z").await;
+        assert_eq!(world.sums("a-low").await, "selected 1, capped 1", "{}", database.name);
+        assert_eq!(world.sums("b-high").await, "selected 1, deferred 1");
+        world.run_until("2027-03-01T18:00:00Z").await;
+        assert_eq!(world.sums("b-high").await, "selected 1, capped 1", "{}", database.name);
+        assert_eq!(world.sums("c-higher").await, "selected 1, accepted 1");
+        assert_eq!(world.sums("d-late").await, "selected 1, capped 1", "what was handed over gives way to nobody");
+        let details = "SELECT m.detail FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+                       WHERE m.reason = 8 ORDER BY c.key";
+        let by = |campaign: &str| format!("by {campaign}: at most 1 per day");
+        assert_eq!(detail(&world, details).await, [by("b-high"), by("c-higher"), by("c-higher")]);
+        assert_eq!(world.outbox().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_full_cap_refuses_waits_or_goes_another_way_as_its_rule_says() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy(
+            "policy:
+  caps:
+    - { channel: email, at_most: 1, per: day, tag: patient, if_reached: { wait: 2 days } }
+    - { channel: email, at_most: 1, per: day, tag: flexible, if_reached: otherwise }
+    - { class: advertising, topic: offers, country: DE, at_most: 0, per: week }",
+        );
+        advertising(&mut world, "first", "2027-03-01 10:00", "tags: [ patient, flexible ]");
+        advertising(&mut world, "waits", "2027-03-01 11:00", "tags: [ patient ]");
+        advertising(&mut world, "also-waits", "2027-03-01 11:30", "tags: [ patient ]");
+        advertising(&mut world, "too-late", "2027-03-01 12:00", "tags: [ patient ]");
+        advertising(
+            &mut world,
+            "otherwise",
+            "2027-03-01 13:00",
+            "tags: [ flexible ]\nmessage: { template: hello, subject: \"Hello\", otherwise: { channel: sms, text: \"Hello\" } }",
+        );
+        let ada = world.person("ada@example.org").await;
+        world.address(ada, Channel::Sms, "+380671234567").await;
+        let german = world.person("uwe@example.org").await;
+        world.live_in_country(german, "DE").await;
+        world.apply().await;
+        world.run_until("2027-03-01T20:00:00Z").await;
+        assert_eq!(world.sums("first").await, "selected 2, capped 1, accepted 1", "{}", database.name);
+        assert_eq!(world.sums("waits").await, "selected 2, capped 1, deferred 1");
+        assert_eq!(world.sums("also-waits").await, "selected 2, capped 1, deferred 1");
+        assert_eq!(world.sums("too-late").await, "selected 2, capped 2");
+        assert_eq!(world.sums("otherwise").await, "selected 2, capped 1, accepted 1");
+        assert_eq!(world.outbox(), ["+380671234567", "ada@example.org"]);
+        world.run_until("2027-03-02T00:00:00Z").await;
+        assert_eq!(world.sums("waits").await, "selected 2, capped 1, accepted 1", "{}", database.name);
+        world.run_until("2027-03-03T00:00:00Z").await;
+        assert_eq!(world.sums("also-waits").await, "selected 2, capped 1, accepted 1");
+    }
+}
+
+#[tokio::test]
+async fn a_cap_counts_what_was_sent_before_it_was_written_and_forgets_what_failed_or_was_cancelled() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        advertising(&mut world, "before", "2027-03-01 10:00", "");
+        for email in ["ada@example.org", "refuse@example.org"] {
+            world.person(email).await;
+        }
+        world.apply().await;
+        world.run_until("2027-03-01T10:30:00Z").await;
+        assert_eq!(world.number("SELECT COUNT(*) FROM reservations").await, 0, "nothing is kept while there are no caps");
+        world.policy("policy: { caps: [ { at_most: 1, in: 7 days } ] }");
+        advertising(&mut world, "after", "2027-03-02 10:00", "");
+        advertising(&mut world, "later", "2027-03-09 12:00", "");
+        world.apply().await;
+        world.execute("UPDATE suppressions SET until = 1").await;
+        world.run_until("2027-03-02T10:30:00Z").await;
+        assert_eq!(world.sums("before").await, "selected 2, accepted 1, failed 1");
+        // To refuse@ nothing was sent; the second try fails as well.
+        assert_eq!(world.sums("after").await, "selected 2, capped 1, failed 1", "{}", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM reservations").await, 1);
+        world.execute("UPDATE suppressions SET until = 1").await;
+        world.run_until("2027-03-09T13:00:00Z").await;
+        assert_eq!(world.sums("later").await, "selected 2, accepted 1, failed 1", "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_slips_into_another_day_is_asked_again_there() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { caps: [ { at_most: 1, per: day } ] }");
+        // busy… is told to come later twice.
+        advertising(&mut world, "late", "2027-03-01 23:55", "");
+        advertising(&mut world, "next-day", "2027-03-02 00:01", "");
+        world.person("busy@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-02T12:00:00Z").await;
+        // The place of the second day was taken by the campaign of that day while the first one was tried again.
+        assert_eq!(world.sums("late").await, "selected 1, capped 1", "{}", database.name);
+        assert_eq!(world.sums("next-day").await, "selected 1, accepted 1", "{}", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM reservations WHERE is_handed_over = 1").await, 1);
+    }
+}
+
+/// A sent or refused message, as the independent check reads it.
+type Row = (i64, String, String, i64, i64, Option<i64>);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_campaigns_at_once_never_exceed_a_cap_and_the_higher_priority_wins_wherever_both_were_due() {
+    for database in databases().await {
+        fifty_campaigns(&database).await;
+    }
+}
+
+async fn fifty_campaigns(database: &Database) {
+    const PEOPLE: i64 = 10_000;
+    let mut world = World::new(database);
+    world.policy("policy: { caps: [ { class: advertising, at_most: 1, per: day }, { class: advertising, at_most: 3, per: week } ] }");
+    let mut times = std::collections::BTreeSet::new();
+    for campaign in 0..50 {
+        let at = format!("2027-03-{:02} {}:00", 1 + campaign % 5, ["10", "10", "15"][campaign % 3]);
+        let rest = format!("priority: {}\nmessage: {{ template: hello, subject: \"Hello\" }}", campaign * 7 % 100);
+        let audience = format!("audience: {{ where: {{ sample: 20%, draw: d{campaign} }}, holdout: 0% }}");
+        world.campaign(&format!("c{campaign:02}"), &format!("{SALE}schedule: {{ at: {at} }}\n{audience}\n{rest}\n"));
+        times.insert(format!("{}:00Z", at.replace(' ', "T")));
+    }
+    world.crowd(PEOPLE, &["Europe/Kyiv", "America/New_York", "Asia/Tokyo"]).await;
+    world.apply().await;
+    // On PostgreSQL three machines plan and send at the same time; on SQLite there is one engine.
+    let machines = if database.name == "postgres" { 3 } else { 1 };
+    let mut engines = Vec::new();
+    for _ in 0..machines {
+        // Machines of one process have their names from when they started.
+        world.clock.advance_to(world.clock.now() + chrono::TimeDelta::microseconds(1));
+        engines.push(std::sync::Arc::new(world.engine().await));
+    }
+    let mut due = 0;
+    for time in &times {
+        world.clock.advance_to(time.parse::<Time>().unwrap());
+        due += (0..50)
+            .filter(|campaign| *time == format!("2027-03-{:02}T{}:00:00Z", 1 + campaign % 5, ["10", "10", "15"][campaign % 3]))
+            .count();
+        let work = engines.iter().map(|engine| {
+            let (engine, store) = (engine.clone(), world.store.clone());
+            tokio::spawn(async move {
+                loop {
+                    engine.turn().await.unwrap();
+                    let done = "SELECT COUNT(*) FROM runs WHERE state = 4";
+                    let done: (i64,) = posthaste::on_pool!(&store, pool => sqlx::query_as(done).fetch_one(pool).await.unwrap());
+                    if done.0 == due as i64 {
+                        break;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            })
+        });
+        for work in work.collect::<Vec<_>>() {
+            work.await.unwrap();
+        }
+    }
+    assert_eq!(world.store.ledger_faults().await.unwrap(), Vec::<String>::new());
+    // The independent check: from the ledger and the customers' zones alone.
+    let sql = "SELECT m.customer_id, c.zone, g.key, CAST(m.state AS BIGINT), m.due_at, m.accepted_at
+               FROM messages m JOIN customers c ON c.id = m.customer_id JOIN runs r ON r.id = m.run_id JOIN campaigns g ON g.id = r.campaign_id";
+    let rows: Vec<Row> = posthaste::on_pool!(&world.store, pool => sqlx::query_as(sql).fetch_all(pool).await.unwrap());
+    let priority = |key: &str| key[1..].parse::<i64>().unwrap() * 7 % 100;
+    let (mut days, mut weeks) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    let mut sent = std::collections::BTreeMap::new();
+    for (customer, zone, key, _, due, accepted_at) in &rows {
+        let Some(at) = accepted_at else { continue };
+        use chrono::Datelike;
+        let local = Time::from_timestamp_micros(*at).unwrap().with_timezone(&zone.parse::<chrono_tz::Tz>().unwrap()).date_naive();
+        *days.entry((*customer, local)).or_insert(0) += 1;
+        *weeks.entry((*customer, local.iso_week())).or_insert(0) += 1;
+        sent.insert((*customer, *due), priority(key));
+    }
+    assert!(days.values().all(|count| *count == 1), "{}: one a day is exceeded", database.name);
+    assert!(weeks.values().all(|count| *count <= 3), "{}: three a week are exceeded", database.name);
+    // Every place was used: who was capped had three in that week, or one on that day.
+    assert!(weeks.values().filter(|count| **count == 3).count() > 8000, "{}", database.name);
+    let (mut capped, mut robbed) = (0, 0);
+    for (customer, _, key, state, due, _) in &rows {
+        if *state == 0 {
+            capped += 1;
+            robbed += i64::from(sent.get(&(*customer, *due)).is_some_and(|sent| *sent < priority(key)));
+        }
+    }
+    assert_eq!(robbed, 0, "{}: a lower priority was sent where a higher one was refused", database.name);
+    assert_eq!(sent.len() as i64 + capped, rows.len() as i64, "{}", database.name);
+    eprintln!("{}: {} selected, {} sent, {capped} capped", database.name, rows.len(), sent.len());
+}

@@ -18,13 +18,14 @@ use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
 use crate::store::responses::{Counting, ResponseRow, Scope, digest};
 use crate::store::{Store, micros};
-use crate::tracking::{Tokens, judge};
+use crate::tracking::{Journal, Tokens, judge};
 use crate::types::{Response, Time, Verdict, VersionId};
 use anyhow::Context;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub const LISTEN_NAME: &str = "POSTHASTE_LISTEN";
 pub const API_KEY: &str = "POSTHASTE_API_KEY";
 /// How often another apply is looked for.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the workspace's folder keeps hits while the database is away.
+pub const JOURNAL: &str = ".posthaste/hits";
 
 /// A server that runs until its `stop` is cancelled.
 pub struct Serving {
@@ -81,12 +85,24 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         slot: 0,
         api_key: workspace.secrets.get(API_KEY).map(str::to_string),
         view: Some(Arc::new(letters)),
-        intake: Some(door.clone()),
+        intake: Some(door),
+        journal: journal(&workspace.folder),
     });
     let stop = CancellationToken::new();
     tokio::spawn(follow(store, state.clone(), stop.clone()));
     let task = tokio::spawn(server::serve(listener, state, stop.clone()));
     Ok(Serving { address, stop, task })
+}
+
+/// Hits are not refused where the folder cannot be written: they wait for the database then.
+fn journal(folder: &Path) -> Option<Journal> {
+    let folder = folder.join(JOURNAL);
+    Journal::open(&folder)
+        .inspect_err(|error| {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, folder = %folder.display(), "there is no journal here: hits wait for the database when it is away");
+        })
+        .ok()
 }
 
 /// Shows pages as they are applied while the server runs.
@@ -100,7 +116,8 @@ async fn follow(store: Store, state: State, stop: CancellationToken) {
             match store.load_definitions(version).await {
                 Ok(definitions) => {
                     state.set_site(Site::of(&definitions.workspace));
-                    last = Some(version);
+                    // Tried again when it failed; a click finds its links by itself meanwhile.
+                    last = state.learn_links().await.is_ok().then_some(version);
                 }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "what was applied cannot be read; pages stay as they were")

@@ -1,8 +1,8 @@
 //! The public addresses over HTTP: open pixel, redirects, unsubscription, confirmation, preferences, view in browser, conversions, events.
 //!
 //! Thin: tokens are read by `tracking`, everything is kept by `store`. GET and HEAD never change a consent. A response is answered when it
-//! is durable; while the database is away, redirects work from the links that are cached with their version, unsubscriptions are answered 503 so
-//! that mailbox providers try again, and what is waiting stays in memory only (there is no local journal yet).
+//! is durable. While the database is away, hits go to the journal of this machine, redirects work from the links that are kept in memory with
+//! their version, and unsubscriptions are answered 503, so that mailbox providers try again: one counts when those who send can see it.
 
 mod confirm;
 mod intake;
@@ -23,7 +23,7 @@ use crate::literals::Words;
 use crate::store::Store;
 use crate::store::links::VersionLinks;
 use crate::store::responses::Counting;
-use crate::tracking::{Recorder, Tokens, judge};
+use crate::tracking::{Journal, Recorder, Tokens, judge};
 use crate::types::{Channel, VersionId};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -83,6 +83,8 @@ pub struct Settings {
     pub view: Option<Arc<dyn View>>,
     /// Takes events from outside; without it /events and /conversions are closed.
     pub intake: Option<Arc<dyn Intake>>,
+    /// Keeps hits that the database does not take in time; without it they wait for the database.
+    pub journal: Option<Journal>,
 }
 
 /// Everything that handlers share; cheap to clone. Must be made on a tokio runtime: it starts the recorder's task.
@@ -113,7 +115,7 @@ impl State {
     pub fn new(settings: Settings) -> State {
         let counting = Counting { zone: settings.site.zone, slot: settings.slot, judge: judge::judge };
         let (counting, seen) = watch::channel(counting);
-        let (recorder, _task) = Recorder::start(settings.store.clone(), settings.clock.clone(), seen);
+        let recorder = Recorder::start(settings.store.clone(), seen, settings.journal);
         State(Arc::new(Inner {
             store: settings.store,
             clock: settings.clock,
@@ -136,6 +138,15 @@ impl State {
     }
 }
 
+impl State {
+    /// Takes the links of the newest versions into memory, so that redirects work when the database is away; after a start and after an apply.
+    pub async fn learn_links(&self) -> Result<(), crate::store::Error> {
+        let newest = self.0.store.newest_links(VERSIONS / 10).await?;
+        newest.into_iter().for_each(|(version, links)| self.0.keep(version, Arc::new(links)));
+        Ok(())
+    }
+}
+
 impl Inner {
     fn site(&self) -> Arc<Site> {
         self.site.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
@@ -147,12 +158,16 @@ impl Inner {
             return Ok(Some(links.clone()));
         }
         let Some(links) = self.store.version_links(version).await?.map(Arc::new) else { return Ok(None) };
+        self.keep(version, links.clone());
+        Ok(Some(links))
+    }
+
+    fn keep(&self, version: VersionId, links: Arc<VersionLinks>) {
         let mut kept = self.links.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         if kept.len() >= VERSIONS {
             kept.clear();
         }
-        kept.insert(version.0, links.clone());
-        Ok(Some(links))
+        kept.insert(version.0, links);
     }
 }
 

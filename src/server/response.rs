@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A transparent GIF of one pixel (standards.md §6).
 const PIXEL: [u8; 43] = *b"GIF89a\x01\0\x01\0\xf0\0\0\0\0\0\0\0\0\x21\xf9\x04\x01\0\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0\x3b";
 
-/// How long a person waits for the database before the answer comes without it; the hit stays in the queue.
+/// How long a person waits, where there is no journal, before the answer comes without the database; the hit stays in its queue.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The same for good and bad tokens.
@@ -53,11 +53,15 @@ pub async fn click(
         return not_allowed("GET, HEAD, OPTIONS");
     }
     let Some(click) = inner.tokens.read_click(&token) else { return pages::not_found(&headers) };
-    let target = match target(&inner, &click).await {
-        Ok(Some(target)) => target,
-        Ok(None) => return pages::not_found(&headers),
-        Err(error) => {
+    let target = match tokio::time::timeout(PATIENCE, target(&inner, &click)).await {
+        Ok(Ok(Some(target))) => target,
+        Ok(Ok(None)) => return pages::not_found(&headers),
+        Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a link cannot be looked up");
+            return pages::busy();
+        }
+        Err(_) => {
+            tracing::warn!(version = click.version.0, "a link that is not in memory cannot be looked up: the database does not answer");
             return pages::busy();
         }
     };
@@ -147,7 +151,7 @@ async fn hit(inner: &Inner, response: Answer, message: MessageId, link: i32, vis
         source: String::new(),
         source_key,
     };
-    match inner.recorder.record(row, visitor.address, PATIENCE).await {
+    match inner.recorder.hit(row, visitor.address, PATIENCE).await {
         Ok(_) | Err(NotRecorded::Refused) => {}
         Err(error) => tracing::warn!(%error, message = message.0, "a hit was answered before it was stored"),
     }

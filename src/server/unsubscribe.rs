@@ -80,7 +80,7 @@ async fn act(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap
         source: if asked == Asked::OneClick { "one_click".into() } else { "page".into() },
         source_key: [0; 16],
     };
-    match inner.recorder.record(row, None, PATIENCE).await {
+    match inner.recorder.record(row, PATIENCE).await {
         // What is well signed and unknown has nothing left to unsubscribe.
         Ok(Recorded::New | Recorded::Repeat | Recorded::Unknown | Recorded::TooMany) => {}
         Err(error) => {

@@ -82,7 +82,7 @@ async fn record(inner: &Inner, message: MessageId) {
         source: String::new(),
         source_key: digest(&[b"viewed", &message.0.to_be_bytes(), &hour.to_be_bytes()]),
     };
-    if let Err(error) = inner.recorder.record(row, None, Duration::from_secs(3)).await {
+    if let Err(error) = inner.recorder.hit(row, None, Duration::from_secs(3)).await {
         tracing::warn!(%error, message = message.0, "a view was answered before it was stored");
     }
 }

@@ -99,6 +99,22 @@ impl Store {
         Ok(Some(VersionLinks::of(campaign, links.into_iter().filter_map(target))))
     }
 
+    /// The links of the newest versions of campaigns, of as many.
+    pub async fn newest_links(&self, most: usize) -> Result<Vec<(VersionId, VersionLinks)>, Error> {
+        let sql = "SELECT d.id, d.key, l.number, l.target, l.personal
+                   FROM (SELECT id, key FROM definitions WHERE kind = 'campaign' ORDER BY id DESC LIMIT $1) AS d JOIN links l ON l.version_id = d.id
+                   ORDER BY d.id";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows: Vec<(i64, String, i32, String, i16)> =
+            crate::on_pool!(self, pool => sqlx::query_as(sql).bind(most).fetch_all(pool).await).doing("read the links of versions")?;
+        let links = |rows: &[(i64, String, i32, String, i16)]| {
+            let (version, campaign, ..) = rows.first()?;
+            let targets = rows.iter().filter_map(|row| Some((u32::try_from(row.2).ok()?, row.3.clone(), row.4 != 0)));
+            Some((VersionId(*version), VersionLinks::of(campaign.clone(), targets)))
+        };
+        Ok(rows.chunk_by(|one, other| one.0 == other.0).filter_map(links).collect())
+    }
+
     /// A message and its reader; `None` when there is no such message.
     pub async fn addressed(&self, message: MessageId) -> Result<Option<Addressed>, Error> {
         let sql = "SELECT m.id AS message_id, m.run_id, r.version_id, m.customer_id, m.channel, m.address, c.key AS campaign, c.topic,

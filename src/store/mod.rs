@@ -90,9 +90,10 @@ impl Error {
         let (Error::Open(source) | Error::Query { source, .. }) = self else { return false };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
-            // PostgreSQL: connection exceptions, shutdown, serialization, deadlock. SQLite: busy, locked.
+            // PostgreSQL: connection exceptions, lack of room, shutdown, serialization, deadlock. SQLite: busy, locked, disk full.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                code.starts_with("08") || code.starts_with("57P") || matches!(code.as_ref(), "40001" | "40P01" | "5" | "6" | "261" | "517")
+                ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                    || matches!(code.as_ref(), "40001" | "40P01" | "5" | "6" | "13" | "261" | "517")
             }),
             _ => false,
         }

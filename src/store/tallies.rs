@@ -9,7 +9,7 @@ use crate::types::{Response, RunId, Verdict};
 use chrono::Offset as _;
 use chrono::TimeZone as _;
 use chrono_tz::Tz;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a row of `tallies` counts. The numbers are stored for years: never reused for another meaning.
@@ -49,7 +49,8 @@ impl Metric {
 }
 
 /// How a message bounced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Bounce {
     /// No such mailbox: the address is suppressed.
     Hard,

@@ -1,36 +1,43 @@
 //! Group commit of what comes back: handlers hand in responses and wait; one task writes all that wait in one transaction.
 //!
-//! An answer means: it is durable. While the database is away the task keeps what it has, up to [`QUEUE`] responses in memory, and tries
-//! again each second; who cannot wait any longer goes away and its response stays in the queue. There is no local journal
-//! yet: what waits in memory is lost when the process dies, and was never confirmed.
+//! An answer means: it is durable. A hit (an open, a click) that the database does not take within [`SOON`] goes to the journal of this machine
+//! and is answered when it is fsynced there; once the database is back, another task replays the journal. Everything else waits for the
+//! database: an unsubscription counts when those who send can see it. While the database is away, up to [`QUEUE`] responses are also kept in
+//! memory and tried again each second; who cannot wait any longer goes away and its response stays in the queue.
 
-use crate::clock::Clock;
+use super::journal::{Journal, Segment, Ticket};
 use crate::store::Store;
 use crate::store::responses::{Counting, Recorded, ResponseRow, digest};
 use crate::types::Time;
 use chrono::TimeDelta;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Responses that may wait.
 pub const QUEUE: usize = 10_000;
+/// How long the database may take before a hit goes to the journal (design.md §9).
+pub const SOON: Duration = Duration::from_millis(50);
 /// Responses of one transaction at most: no write transaction on SQLite takes longer than 50 ms.
 const BATCH: usize = 200;
+/// How often the database is tried again, and the journal looked at.
+const AGAIN: Duration = Duration::from_secs(1);
 
-/// Takes responses; cheap to clone. The task ends when all clones are gone and everything is written.
+/// Takes responses; cheap to clone. Its tasks end when all clones are gone and everything is written.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Waiting>,
+    recent: Arc<Mutex<Recent>>,
+    journal: Option<Journal>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     row: ResponseRow,
-    /// The visitor's address; used for what is remembered for seconds, kept nowhere.
-    from: Option<IpAddr>,
     answer: oneshot::Sender<Recorded>,
+    ticket: Arc<Ticket>,
 }
 
 /// It was not recorded (yet).
@@ -44,84 +51,193 @@ pub enum NotRecorded {
     Refused,
 }
 
+/// Where a hit is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Database(Recorded),
+    Journal,
+}
+
 impl Recorder {
-    /// Starts the task on the current runtime. `counting` may change while it runs (the workspace's zone).
-    pub fn start(store: Store, clock: Clock, counting: watch::Receiver<Counting>) -> (Recorder, tokio::task::JoinHandle<()>) {
+    /// Starts the tasks on the current runtime. `counting` may change while they run (the workspace's zone). Without a journal, hits wait for
+    /// the database.
+    pub fn start(store: Store, counting: watch::Receiver<Counting>, journal: Option<Journal>) -> Recorder {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write_all(store, clock, counting, waiting));
-        (Recorder { queue }, task)
+        let recent = Arc::<Mutex<Recent>>::default();
+        tokio::spawn(write_all(store.clone(), counting.clone(), waiting, recent.clone()));
+        if let Some(journal) = journal.clone() {
+            tokio::spawn(replay_all(store, counting, journal, queue.downgrade()));
+        }
+        Recorder { queue, recent, journal }
     }
 
-    /// Waits until the response is durable, at most for `patience`. `from` is the visitor's whole address, if there is a visitor.
-    pub async fn record(&self, row: ResponseRow, from: Option<IpAddr>, patience: Duration) -> Result<Recorded, NotRecorded> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Waiting { row, from, answer }).map_err(|_| NotRecorded::QueueIsFull)?;
-        match tokio::time::timeout(patience, answered).await {
-            Ok(Ok(recorded)) => Ok(recorded),
-            Ok(Err(_)) => Err(NotRecorded::Refused),
-            Err(_) => Err(NotRecorded::StillWaiting),
+    /// Waits until the response is in the database, at most for `patience`.
+    pub async fn record(&self, row: ResponseRow, patience: Duration) -> Result<Recorded, NotRecorded> {
+        wait(self.hand_in(row, Arc::default())?, patience).await
+    }
+
+    /// Waits until a hit is durable: in the database, or in the journal when that takes too long. Where even the journal fails it waits for
+    /// the database, at most for `patience`. `from` is the visitor's whole address.
+    pub async fn hit(&self, mut row: ResponseRow, from: Option<IpAddr>, patience: Duration) -> Result<Kept, NotRecorded> {
+        if !lock(&self.recent).look_at(&mut row, from) {
+            return Ok(Kept::Database(Recorded::Repeat));
         }
+        let Some(journal) = &self.journal else { return self.record(row, patience).await.map(Kept::Database) };
+        let ticket = Arc::<Ticket>::default();
+        let mut answered = self.hand_in(row.clone(), ticket.clone());
+        if let Ok(answered) = &mut answered
+            && let Ok(Ok(recorded)) = tokio::time::timeout(SOON, answered).await
+        {
+            return Ok(Kept::Database(recorded));
+        }
+        match journal.append(&row, ticket).await {
+            Ok(()) => {
+                lock(&self.recent).remember(&row);
+                Ok(Kept::Journal)
+            }
+            Err(_) => wait(answered?, patience).await.map(Kept::Database),
+        }
+    }
+
+    fn hand_in(&self, row: ResponseRow, ticket: Arc<Ticket>) -> Result<oneshot::Receiver<Recorded>, NotRecorded> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Waiting { row, answer, ticket }).map_err(|_| NotRecorded::QueueIsFull)?;
+        Ok(answered)
     }
 }
 
-async fn write_all(store: Store, clock: Clock, counting: watch::Receiver<Counting>, mut queue: mpsc::Receiver<Waiting>) {
-    let mut recent = Recent::default();
+async fn wait(answered: oneshot::Receiver<Recorded>, patience: Duration) -> Result<Recorded, NotRecorded> {
+    match tokio::time::timeout(patience, answered).await {
+        Ok(Ok(recorded)) => Ok(recorded),
+        Ok(Err(_)) => Err(NotRecorded::Refused),
+        Err(_) => Err(NotRecorded::StillWaiting),
+    }
+}
+
+async fn write_all(store: Store, counting: watch::Receiver<Counting>, mut queue: mpsc::Receiver<Waiting>, recent: Arc<Mutex<Recent>>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let now = clock.now();
-        recent.forget(now);
-        batch.retain_mut(|waiting| recent.look_at(waiting));
-        let (rows, answers): (Vec<ResponseRow>, Vec<oneshot::Sender<Recorded>>) =
-            std::mem::take(&mut batch).into_iter().map(|waiting| (waiting.row, waiting.answer)).unzip();
-        loop {
-            let now_counting = *counting.borrow();
-            match store.record_responses(&rows, &now_counting).await {
-                Ok(recorded) => {
-                    rows.iter().for_each(|row| recent.remember(row));
-                    answers.into_iter().zip(recorded).for_each(|(answer, recorded)| _ = answer.send(recorded));
-                    break;
-                }
-                Err(error) if error.is_temporary() => {
-                    tracing::warn!(%error, waiting = rows.len(), "responses wait for the database");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                Err(error) => {
-                    // One bad row must not take the others with it.
-                    tracing::error!(error = &error as &dyn std::error::Error, "responses are refused together; each is tried alone");
-                    for (row, answer) in rows.iter().zip(answers) {
-                        match store.record_responses(std::slice::from_ref(row), &now_counting).await {
-                            Ok(recorded) => _ = answer.send(recorded.first().copied().unwrap_or(Recorded::Unknown)),
-                            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, ?row, "a response is lost"),
+        let (rows, answers): (Vec<ResponseRow>, Vec<_>) =
+            batch.drain(..).map(|waiting| (waiting.row, (waiting.answer, waiting.ticket))).unzip();
+        let mut answers: Vec<Option<_>> = answers.into_iter().map(Some).collect();
+        let recorded = record_rows(&store, &rows, &counting, |place, recorded| {
+            if let Some((answer, ticket)) = answers.get_mut(place).and_then(Option::take) {
+                lock(&recent).remember(&rows[place]);
+                ticket.recorded();
+                let _ = answer.send(recorded);
+            }
+        });
+        recorded.await;
+    }
+}
+
+/// Writes rows in one transaction, and tries again while the database is away. `done` hears of each row that is durable; those that the
+/// database refuses are logged, and their number is given.
+async fn record_rows(
+    store: &Store,
+    rows: &[ResponseRow],
+    counting: &watch::Receiver<Counting>,
+    mut done: impl FnMut(usize, Recorded),
+) -> usize {
+    loop {
+        let now_counting = *counting.borrow();
+        match store.record_responses(rows, &now_counting).await {
+            Ok(recorded) => {
+                recorded.into_iter().enumerate().for_each(|(place, recorded)| done(place, recorded));
+                return 0;
+            }
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(%error, waiting = rows.len(), "responses wait for the database");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => {
+                // One bad row must not take the others with it.
+                tracing::error!(error = &error as &dyn std::error::Error, "responses are refused together; each is tried alone");
+                let mut refused = 0;
+                for (place, row) in rows.iter().enumerate() {
+                    match store.record_responses(std::slice::from_ref(row), &now_counting).await {
+                        Ok(recorded) => done(place, recorded.first().copied().unwrap_or(Recorded::Unknown)),
+                        Err(error) => {
+                            refused += 1;
+                            tracing::error!(error = &error as &dyn std::error::Error, ?row, "the database refuses a response");
                         }
                     }
-                    break;
                 }
+                return refused;
             }
         }
     }
 }
 
+/// Replays the journal whenever it holds something and the database answers; ends when nobody records any more.
+async fn replay_all(store: Store, counting: watch::Receiver<Counting>, journal: Journal, recorders: mpsc::WeakSender<Waiting>) {
+    while recorders.upgrade().is_some() {
+        if matches!(tokio::time::timeout(AGAIN, store.ping()).await, Ok(Ok(()))) {
+            for segment in journal.seal().await {
+                let path = segment.path.clone();
+                if let Err(error) = replay(&store, &counting, segment).await {
+                    tracing::error!(%error, path = %path.display(), "a file of the journal cannot be replayed; it is tried again");
+                }
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn replay(store: &Store, counting: &watch::Receiver<Counting>, segment: Segment) -> std::io::Result<()> {
+    if segment.is_recorded() {
+        return segment.remove();
+    }
+    let mut hits = segment.hits()?;
+    let (mut count, mut refused) = (0, 0);
+    loop {
+        let rows: Vec<ResponseRow> = hits.by_ref().take(BATCH).collect();
+        if rows.is_empty() {
+            break;
+        }
+        count += rows.len();
+        refused += record_rows(store, &rows, counting, |_, _| {}).await;
+    }
+    tracing::info!(count, path = %segment.path.display(), "hits of the journal are in the database");
+    if hits.damaged || refused > 0 {
+        let path = segment.set_aside()?;
+        tracing::error!(path = %path.display(), refused, "a file of the journal holds hits that could not be replayed; it is kept");
+        return Ok(());
+    }
+    segment.remove()
+}
+
+fn lock(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Hits of the last seconds: what repeats within two is the same hit, and one address that asks for the messages of several people within one
 /// second is a crowd.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Recent {
     hits: HashMap<[u8; 16], Time>,
     /// Visitor → (when, message).
     visitors: HashMap<IpAddr, VecDeque<(Time, i64)>>,
+    forgotten_at: Time,
 }
 
 impl Recent {
+    /// Once a second, what is older than ten.
     fn forget(&mut self, now: Time) {
+        if (now - self.forgotten_at).abs() < TimeDelta::seconds(1) {
+            return;
+        }
+        self.forgotten_at = now;
         let limit = now - TimeDelta::seconds(10);
         self.hits.retain(|_, at| *at > limit);
         self.visitors.retain(|_, seen| seen.back().is_some_and(|(at, _)| *at > limit));
     }
 
-    /// Flags a crowd. False, and answered, when it repeats a hit that is durable.
-    fn look_at(&mut self, waiting: &mut Waiting) -> bool {
-        let row = &mut waiting.row;
+    /// Flags a crowd. False when it repeats a hit that is durable.
+    fn look_at(&mut self, row: &mut ResponseRow, from: Option<IpAddr>) -> bool {
+        self.forget(row.at);
         let Some(visit) = row.visit.as_mut() else { return true };
-        if let Some(from) = waiting.from {
+        if let Some(from) = from {
             let seen = self.visitors.entry(from).or_default();
             visit.crowd |= seen.iter().any(|(at, message)| *message != row.message.0 && (row.at - *at).abs() <= TimeDelta::seconds(1));
             seen.push_back((row.at, row.message.0));
@@ -129,13 +245,7 @@ impl Recent {
                 seen.pop_front();
             }
         }
-        if self.hits.get(&same(row)).is_some_and(|at| (row.at - *at).abs() <= TimeDelta::seconds(2)) {
-            // The sender is taken out to answer: what stays behind is dropped with it.
-            let (nobody, _) = oneshot::channel();
-            _ = std::mem::replace(&mut waiting.answer, nobody).send(Recorded::Repeat);
-            return false;
-        }
-        true
+        self.hits.get(&same(row)).is_none_or(|at| (row.at - *at).abs() > TimeDelta::seconds(2))
     }
 
     fn remember(&mut self, row: &ResponseRow) {

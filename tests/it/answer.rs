@@ -10,7 +10,6 @@ use posthaste::providers::Body;
 use posthaste::reports::{self, Question};
 use reqwest::Client;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 const BROWSER: &str =
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.2 Safari/605.1.15";
@@ -49,7 +48,8 @@ async fn what_people_do_with_a_letter_is_in_the_report_when_they_are_answered() 
 
         let secrets = [("POSTHASTE_SIGNING", SIGNING), ("POSTHASTE_PEPPER", PEPPER), ("POSTHASTE_API_KEY", KEY)];
         let secrets = Secrets::of(secrets.map(|(name, value)| (name.to_string(), value.to_string())));
-        let workspace = Workspace { folder: PathBuf::new(), secrets, database: None };
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace { folder: folder.path().into(), secrets, database: None };
         let applied = campaigns::read(&world.files).0.unwrap().workspace;
         let serving =
             serving::start(&world.store, &applied, &workspace, world.clock.clone(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -132,7 +132,8 @@ async fn an_event_right_behind_an_apply_counts_for_what_was_applied() {
         world.apply().await;
         let secrets = [("POSTHASTE_SIGNING", SIGNING), ("POSTHASTE_PEPPER", PEPPER), ("POSTHASTE_API_KEY", KEY)];
         let secrets = Secrets::of(secrets.map(|(name, value)| (name.to_string(), value.to_string())));
-        let workspace = Workspace { folder: PathBuf::new(), secrets, database: None };
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace { folder: folder.path().into(), secrets, database: None };
         let applied = campaigns::read(&world.files).0.unwrap().workspace;
         let serving =
             serving::start(&world.store, &applied, &workspace, world.clock.clone(), "127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -26,6 +26,7 @@ mod plan;
 mod policy;
 mod world;
 mod hillstrom;
+mod journal;
 mod kill;
 mod kill_matrix;
 mod processes;

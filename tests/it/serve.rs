@@ -119,6 +119,7 @@ async fn worlds() -> Vec<World> {
             api_key: Some(KEY.into()),
             view: Some(Arc::new(Letters)),
             intake: Some(taken.clone()),
+            journal: None,
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -17,8 +17,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// One response to one message, as it came.
-#[derive(Debug, Clone, PartialEq)]
+/// One response to one message, as it came. Its JSON is what a journal keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponseRow {
     pub message: MessageId,
     pub response: Response,
@@ -42,7 +42,8 @@ pub struct ResponseRow {
 }
 
 /// How far an unsubscription goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The topic of the message's campaign, on its channel; all topics where it has none.
     #[default]

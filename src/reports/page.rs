@@ -2,7 +2,7 @@
 //!
 //! Lift first; under every figure, how it is counted. Pure: the same report gives the same bytes.
 
-use super::model::{Attributed, Lift, MeasureReport, Report, refusal_in_words, share};
+use super::model::{Arm, Attributed, Lift, MeasureReport, Report, SiteReport, VariantReport, refusal_in_words, share};
 use super::plots::{Bar, Whisker, bars, columns, escape, whiskers};
 use chrono_tz::Tz;
 use std::fmt::Write as _;
@@ -140,39 +140,47 @@ fn whisker(lift: &Lift) -> Whisker {
         value: lift.difference,
         low: lift.low,
         high: lift.high,
-        shown: format!("{} ({} to {})", points(lift.difference, 2), points(lift.low, 2), points(lift.high, 2)),
+        shown: format!(
+            "{} ({} to {})",
+            points(lift.difference, 2),
+            points(lift.low, 2).trim_end_matches(" pt"),
+            points(lift.high, 2).trim_end_matches(" pt")
+        ),
         clear: lift.is_clear(),
     }
 }
 
 fn arms(html: &mut String, measure: &MeasureReport) {
-    html.push_str("<div class=\"scroll\"><table><thead><tr><th>Arm</th><th>People</th><th>Did it</th><th>Rate</th>");
     let worth = measure.arms.iter().any(|arm| arm.value != 0.0);
-    if worth {
-        html.push_str("<th>Worth</th><th>A person</th>");
+    let heads: &[&str] =
+        if worth { &["Arm", "People", "Did it", "Rate", "Worth", "A person"] } else { &["Arm", "People", "Did it", "Rate"] };
+    let row = |arm: &Arm| {
+        let name = if arm.held_out { "held out (nothing sent)" } else { &arm.arm };
+        let mut row = vec![name.to_string(), number(arm.customers), number(arm.converted), percent(arm.rate, 2)];
+        if worth {
+            row.extend([money(arm.value, &measure.currency), money(arm.value_per_customer, &measure.currency)]);
+        }
+        row
+    };
+    table(html, heads, measure.arms.iter().map(row));
+    html.push_str("<p class=\"note\">Everyone who was drawn is counted in their arm, whether or not the message reached them.</p>");
+}
+
+/// Columns on a wide page; on a phone each row stands by itself, with the heads beside its figures.
+fn table(html: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    html.push_str("<table><thead><tr>");
+    for head in heads {
+        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(head));
     }
     html.push_str("</tr></thead><tbody>");
-    for arm in &measure.arms {
-        let name = if arm.held_out { "held out (nothing sent)" } else { &arm.arm };
-        let _ = write!(
-            html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
-            escape(name),
-            number(arm.customers),
-            number(arm.converted),
-            percent(arm.rate, 2)
-        );
-        if worth {
-            let _ = write!(
-                html,
-                "<td>{}</td><td>{}</td>",
-                money(arm.value, &measure.currency),
-                money(arm.value_per_customer, &measure.currency)
-            );
+    for row in rows {
+        html.push_str("<tr>");
+        for (head, cell) in heads.iter().zip(row) {
+            let _ = write!(html, "<td data-head=\"{}\">{}</td>", escape(head), escape(&cell));
         }
         html.push_str("</tr>");
     }
-    html.push_str("</tbody></table></div><p class=\"note\">Everyone who was drawn is counted in their arm, whether or not the message reached them.</p>");
+    html.push_str("</tbody></table>");
 }
 
 fn reached(html: &mut String, report: &Report) {
@@ -301,37 +309,35 @@ fn hours(html: &mut String, report: &Report, zone: Tz) {
 
 fn compared(html: &mut String, report: &Report) {
     if report.variants.len() > 1 {
-        html.push_str("<section><h2>Variants</h2><div class=\"scroll\"><table><thead><tr><th>Variant</th><th>Messages</th><th>Delivered</th><th>Opened</th><th>Clicked</th><th>Unsubscribed</th></tr></thead><tbody>");
-        for variant in &report.variants {
-            let _ = write!(
-                html,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&variant.variant),
+        html.push_str("<section><h2>Variants</h2>");
+        let row = |variant: &VariantReport| {
+            vec![
+                variant.variant.clone(),
                 number(variant.messages),
                 number(variant.delivered),
                 percent(share(variant.opens.unique, variant.delivered), 1),
                 percent(share(variant.clicks.unique, variant.delivered), 1),
-                percent(share(variant.unsubscribes, variant.delivered), 2)
-            );
-        }
-        html.push_str("</tbody></table></div><p class=\"note\">Opened and clicked: messages with at least one by a person, of those delivered. Which variant sold more stands above, under what it brought.</p></section>");
+                percent(share(variant.unsubscribes, variant.delivered), 2),
+            ]
+        };
+        table(html, &["Variant", "Messages", "Delivered", "Opened", "Clicked", "Unsubscribed"], report.variants.iter().map(row));
+        html.push_str("<p class=\"note\">Opened and clicked: messages with at least one by a person, of those delivered. Which variant sold more stands above, under what it brought.</p></section>");
     }
     if report.sites.len() > 1 {
-        html.push_str("<section><h2>By mailbox site</h2><div class=\"scroll\"><table><thead><tr><th>Site</th><th>Messages</th><th>Delivered</th><th>Bounced</th><th>Opened</th><th>Clicked</th><th>Complaints</th></tr></thead><tbody>");
-        for site in &report.sites {
-            let _ = write!(
-                html,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&site.site),
+        html.push_str("<section><h2>By mailbox site</h2>");
+        let row = |site: &SiteReport| {
+            vec![
+                site.site.clone(),
                 number(site.messages),
                 number(site.delivered),
                 number(site.bounced),
                 percent(share(site.opens_unique, site.delivered), 1),
                 percent(share(site.clicks_unique, site.delivered), 1),
-                number(site.complaints)
-            );
-        }
-        html.push_str("</tbody></table></div></section>");
+                number(site.complaints),
+            ]
+        };
+        table(html, &["Site", "Messages", "Delivered", "Bounced", "Opened", "Clicked", "Complaints"], report.sites.iter().map(row));
+        html.push_str("</section>");
     }
 }
 

@@ -99,54 +99,43 @@ pub fn whiskers(title: &str, rows: &[Whisker], tick: impl Fn(f64) -> String) -> 
 }
 
 fn whiskers_as(title: &str, rows: &[Whisker], tick: &impl Fn(f64) -> String, drawing: Drawing) -> String {
-    const RIGHT: f64 = 16.0;
-    let (left, row, steps) = match drawing {
-        Drawing::Wide => (220.0, 50.0, 5),
-        Drawing::Phone => (16.0, 66.0, 3),
+    // Words stand left of the scale and figures right of it; on a phone both stand above, where no line of the scale goes.
+    let (left, right, row, steps) = match drawing {
+        Drawing::Wide => (186.0, 236.0, 38.0, 4),
+        Drawing::Phone => (16.0, 16.0, 72.0, 3),
     };
+    const REACH: f64 = 13.0;
     let low = rows.iter().map(|row| row.low).fold(0.0, f64::min);
     let high = rows.iter().map(|row| row.high).fold(0.0, f64::max);
     let span = if high > low { high - low } else { 1.0 };
     let (low, span) = (low - span * 0.06, span * 1.12);
-    let x = |value: f64| left + (value - low) / span * (drawing.width() - left - RIGHT);
+    let x = |value: f64| left + (value - low) / span * (drawing.width() - left - right);
     let bottom = row * rows.len() as f64 + 6.0;
     let description = rows.iter().map(|row| format!("{}: {}", row.label, row.shown)).collect::<Vec<_>>().join("; ");
     let mut svg = open(title, drawing, bottom + 28.0, &description);
+    let line = |index: usize| index as f64 * row + row * if drawing == Drawing::Wide { 0.5 } else { 0.74 };
     for step in ticks(low, low + span, steps) {
         let at = x(step);
         let class = if step.abs() < span * 1e-9 { "zero" } else { "grid" };
-        let _ = write!(
-            svg,
-            r#"<line class="{class}" x1="{at:.1}" y1="0" x2="{at:.1}" y2="{bottom:.1}"/><text class="tick" x="{at:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-            bottom + 18.0,
-            escape(&tick(step))
-        );
+        for y in (0..rows.len()).map(line) {
+            let (from, to) = if drawing == Drawing::Wide { (y - row / 2.0, y + row / 2.0) } else { (y - REACH, y + REACH) };
+            let _ = write!(svg, r#"<line class="{class}" x1="{at:.1}" y1="{from:.1}" x2="{at:.1}" y2="{to:.1}"/>"#);
+        }
+        let _ =
+            write!(svg, r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="middle">{}</text>"#, bottom + 16.0, escape(&tick(step)));
     }
     for (index, whisker) in rows.iter().enumerate() {
-        let top = index as f64 * row;
         let class = if whisker.clear { "main" } else { "quiet" };
-        let y = top + row * if drawing == Drawing::Wide { 0.68 } else { 0.76 };
-        let words = match drawing {
-            Drawing::Wide => format!(
-                r#"<text class="label" x="{:.0}" y="{:.1}" text-anchor="end">{}</text><text class="figure over" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-                left - 14.0,
-                y + 5.0,
-                escape(&shortened(&whisker.label, 28)),
-                x(whisker.value).clamp(left + 100.0, drawing.width() - 105.0),
-                y - 14.0,
-                escape(&whisker.shown)
-            ),
-            Drawing::Phone => format!(
-                r#"<text class="label over" x="0" y="{:.1}">{}</text><text class="figure over" x="0" y="{:.1}">{}</text>"#,
-                top + 14.0,
-                escape(&shortened(&whisker.label, 44)),
-                top + 32.0,
-                escape(&whisker.shown)
-            ),
+        let (top, y) = (index as f64 * row, line(index));
+        let ((words_x, words_y, anchor, most), (figure_x, figure_y)) = match drawing {
+            Drawing::Wide => ((left - 14.0, y + 5.0, "end", 26), (drawing.width() - right + 14.0, y + 5.0)),
+            Drawing::Phone => ((0.0, top + 16.0, "start", 44), (0.0, top + 34.0)),
         };
         let _ = write!(
             svg,
-            r#"{words}<line class="whisker {class}" x1="{:.1}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/><circle class="dot {class}" cx="{:.1}" cy="{y:.1}" r="7"/>"#,
+            r#"<text class="label" x="{words_x:.0}" y="{words_y:.1}" text-anchor="{anchor}">{}</text><text class="figure" x="{figure_x:.0}" y="{figure_y:.1}">{}</text><line class="whisker {class}" x1="{:.1}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/><circle class="dot {class}" cx="{:.1}" cy="{y:.1}" r="7"/>"#,
+            escape(&shortened(&whisker.label, most)),
+            escape(&whisker.shown),
             x(whisker.low),
             x(whisker.high),
             x(whisker.value),

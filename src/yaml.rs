@@ -74,6 +74,8 @@ impl Node {
 }
 
 const DEEPEST: usize = 48;
+/// Keys under which words that people read stand (files.md §1: in double quotes).
+const WORDS: [&str; 5] = ["title", "subject", "preheader", "text", "question"];
 
 /// Reads one document. `None` when nothing usable is there; `problems` says why.
 pub fn read(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
@@ -189,6 +191,7 @@ impl<'a> Reader<'a> {
                     let key = self.node(event, key_span, depth + 1)?;
                     let (event, value_span) = self.next()?;
                     let value = self.node(event, value_span, depth + 1)?;
+                    self.not_cut(&key, &value);
                     let Value::Scalar { text, .. } = key.value else {
                         // Most often a bare `{{first_name}}`: what follows makes no sense either.
                         let problem = Problem::new(self.file, key.span, "text with `{{` stands without quotes").label("begins here");
@@ -214,6 +217,28 @@ impl<'a> Reader<'a> {
                 Ok(Node { span, value: Value::Scalar { text: String::new(), quoted: false } })
             }
             _ => Err(Box::new(Problem::new(self.file, span, "the file ends too early").label("something is missing here"))),
+        }
+    }
+
+    /// Words that people read, bare and followed by ` #`: the rest of the line is lost without a sign.
+    fn not_cut(&mut self, key: &Node, value: &Node) {
+        let Value::Scalar { quoted: false, .. } = value.value else { return };
+        if !key.text().is_some_and(|key| WORDS.contains(&key)) {
+            return;
+        }
+        let rest = self.text[value.span.end..].split('\n').next().unwrap_or_default();
+        let words = rest.trim_start();
+        if words.starts_with('#') && words.len() < rest.len() {
+            let start = value.span.end + rest.len() - words.len();
+            self.problems.push(
+                Problem::new(
+                    self.file,
+                    Span { start, end: start + words.trim_end().len() },
+                    "` #` begins a comment, so the text ends before it",
+                )
+                .label("would be lost")
+                .help("put the whole text in double quotes; a comment behind it stands outside of them"),
+            );
         }
     }
 

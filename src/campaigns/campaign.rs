@@ -8,11 +8,15 @@ use super::part::Part;
 use super::shapes::lacks;
 use super::tables::campaign::CAMPAIGN;
 use super::{arms, audience, schedule, tests};
-use crate::literals::Duration;
+use crate::literals::{Duration, WrittenTime};
+use crate::schedule::Rule;
 use crate::segments;
 use crate::types::Class;
 use crate::yaml::Node;
 use std::collections::BTreeSet;
+
+/// What conditions write for all campaigns.
+const ANY: &str = "any";
 
 /// Checks and reads one campaign; `None` when it has problems. `key` is the file's name.
 pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaign> {
@@ -21,6 +25,10 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
     let class = part.text("class").and_then(Class::from_word)?;
     let topic = part.text("topic");
     must_be_said(context, part, class);
+    if key == ANY {
+        let help = "conditions write `message: any` for the messages of all campaigns: take another name";
+        context.problem(part.span("campaign"), "no campaign may be called `any`", "this word is taken", help);
+    }
     let goal = part.inner("goal").map(|goal| measure(context, goal, 0));
     let measures: Vec<Option<Measure>> =
         (1..).zip(part.items("measures")).map(|(number, node)| measure(context, Part { file: part.file, node }, number)).collect();
@@ -31,6 +39,7 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
     let arms = arms::read(context, part, campaigning);
     let tests = tests::read(context, part, &tests::arm_names(part));
     let (schedule, audience, message, arms, tests) = (schedule?, audience?, message?, arms?, tests?);
+    late(context, part, &schedule, &message);
     if !whole {
         return None;
     }
@@ -91,6 +100,29 @@ fn must_be_said(context: &mut Context<'_>, part: Part<'_>, class: Class) {
     if lacks(part.node, "message", &CAMPAIGN) && lacks(part.node, "steps", &CAMPAIGN) {
         let help = "add message: { template: NAME, subject: \"…\" }";
         context.problem(part.start(), "`message` is missing", "the campaign says nothing", help);
+    }
+}
+
+/// What expires before it is due reaches nobody.
+fn late(context: &mut Context<'_>, part: Part<'_>, schedule: &Schedule, message: &Message) {
+    let due = match schedule.rule {
+        Rule::At(local) => local,
+        Rule::Instant(instant) => WrittenTime::Instant(instant).local(schedule.zone),
+        _ => return,
+    };
+    let end = match message.expires {
+        Expires::At(local) => local,
+        Expires::AtInstant(instant) => WrittenTime::Instant(instant).local(schedule.zone),
+        Expires::After(_) => return,
+    };
+    if let Some(written) = part.inner("message").filter(|_| end <= due) {
+        let label = format!("the campaign is due at {}", due.format("%Y-%m-%d %H:%M"));
+        context.problem(
+            written.span("expires"),
+            "the message expires before it is due",
+            label,
+            "write a later time, or how long it may wait: `3 days`",
+        );
     }
 }
 

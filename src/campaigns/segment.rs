@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::model::Segment;
+use super::names::EVERYONE;
 use super::part::Part;
 use super::tables::campaign::SEGMENT;
 use super::{tests, workspace};
@@ -15,6 +16,10 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Segment
     let whole = context.checker().table(node, &SEGMENT, part.start());
     let condition = part.inner("where").map(|inner| inner.node).and_then(|node| context.condition(node));
     let tests = tests::read(context, part, &Some(BTreeSet::new()));
+    if key == EVERYONE {
+        let help = "it holds all customers without a file: take another name";
+        context.problem(part.span("segment"), "no segment may be called `everyone`", "this word is taken", help);
+    }
     if !whole {
         return None;
     }

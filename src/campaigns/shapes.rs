@@ -235,9 +235,12 @@ impl Checker<'_> {
     fn wrong_kind(&mut self, node: &Node, what: &str, wanted: &str, at: Span) {
         let span = if node.span.start == node.span.end { at } else { node.span };
         self.problems.push(
-            Problem::new(self.file, span, format!("{what} cannot be {}", node.kind()))
-                .label(format!("this is {}", node.kind()))
-                .help(format!("write {wanted}")),
+            Problem::new(self.file, span, format!("{what} cannot be {}", node.kind())).label(format!("this is {}", node.kind())).help(
+                match (&node.value, wanted.starts_with("a condition")) {
+                    (Value::List(_), true) => "write `all: [ … ]` if all of them must hold, `any: [ … ]` if one is enough".to_string(),
+                    _ => format!("write {wanted}"),
+                },
+            ),
         );
     }
 

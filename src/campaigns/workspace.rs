@@ -36,7 +36,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         zone: part.text("zone").and_then(|zone| codes::zone(zone).ok()).unwrap_or(chrono_tz::UTC),
         country: part.owned("country"),
         fallback: part.get("fallback").map(by_country).unwrap_or_default(),
-        rates: rates(part, &currency, problems),
+        rates: rates(part, names.currency.as_deref(), problems),
         attributes,
         events: events(part, problems),
         catalogs,
@@ -82,8 +82,10 @@ fn database(part: Part<'_>, problems: &mut Problems) -> Option<String> {
     Some(url.to_string())
 }
 
-fn rates(part: Part<'_>, currency: &str, problems: &mut Problems) -> BTreeMap<String, f64> {
+fn rates(part: Part<'_>, currency: Option<&str>, problems: &mut Problems) -> BTreeMap<String, f64> {
     let mut rates = BTreeMap::new();
+    // Without a currency, which has been told, no rate can be read.
+    let Some(currency) = currency else { return rates };
     for (code, span, node) in part.entries("rates") {
         if code == currency {
             problems

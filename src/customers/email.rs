@@ -15,6 +15,8 @@ pub struct EmailAddress {
 pub enum Error {
     #[error("is empty")]
     Empty,
+    #[error("holds a line end or another invisible sign")]
+    Control,
     #[error("has no @")]
     NoAt,
     #[error("has more than one @")]
@@ -72,6 +74,10 @@ impl std::fmt::Display for EmailAddress {
 /// The address in a cell of somebody's table, where people leave `mailto:`, a name with angle brackets, a dot behind, or several
 /// addresses, of which the first is the one. Says whether there were more.
 pub fn in_cell(cell: &str) -> Result<(EmailAddress, bool), (String, Error)> {
+    // Before anything is taken out of it: a second line may be an attempt to add a recipient.
+    if cell.trim().chars().any(|sign| sign.is_control() && sign != '\t') {
+        return Err((cell.trim().escape_debug().to_string(), Error::Control));
+    }
     let whole = match (cell.rfind('<'), cell.rfind('>')) {
         (Some(start), Some(end)) if start < end && cell[start..end].contains('@') => &cell[start + 1..end],
         _ => cell,
@@ -283,6 +289,8 @@ mod tests {
             assert_eq!(in_cell(cell).map(|(address, _)| address.into_string()).as_deref(), Ok("ada@example.org"), "{cell}");
         }
         assert!(in_cell("ada@@example.org").is_err() && in_cell("> <@").is_err());
+        let two_lines = in_cell("ada@example.org\r\nRCPT TO:<eve@evil.example>").map(|(address, _)| address.into_string());
+        assert_eq!(two_lines, Err(("ada@example.org\\r\\nRCPT TO:<eve@evil.example>".to_string(), Error::Control)));
     }
 
     #[test]

@@ -7,12 +7,15 @@ use super::encoding;
 use encoding_rs::Encoding;
 use serde_json::{Map, Value};
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::rc::Rc;
 
 /// Longer rows are refused: an unclosed quote would swallow the file otherwise.
 pub const LONGEST_ROW: u64 = 4 << 20;
 const SAMPLE: usize = 256 << 10;
+/// A wider header is a mistake, or an attack.
+const MOST_COLUMNS: usize = 5_000;
 
 /// What is known of a file's encoding before it is opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +65,12 @@ pub enum Error {
     Empty,
     #[error("the column `{0}` stands twice in the header")]
     TwiceNamed(String),
+    #[error("the header has {0} columns; at most {MOST_COLUMNS} are read: is it a table of people, a row for each?")]
+    Columns(usize),
+    #[error("this is a workbook or an archive, not a table of text: open it in the spreadsheet and save the sheet as CSV (UTF-8)")]
+    Workbook,
+    #[error("this is no text: save it as CSV (UTF-8) or as JSON lines")]
+    NoText,
     #[error("`{0}` is no encoding that is known; write for example windows-1251")]
     Encoding(String),
 }
@@ -76,8 +85,18 @@ pub struct Rows {
 }
 
 enum Reader {
-    Csv { reader: Box<csv::Reader<Guarded>>, used: Rc<Cell<u64>>, record: csv::ByteRecord, behind: u64 },
-    Lines { reader: Box<dyn BufRead>, line: u64 },
+    Csv {
+        reader: Box<csv::Reader<Guarded>>,
+        used: Rc<Cell<u64>>,
+        /// The file has ended inside of a quoted value.
+        ends_in_quotes: Rc<Cell<bool>>,
+        record: csv::ByteRecord,
+        behind: u64,
+    },
+    Lines {
+        reader: Box<dyn BufRead>,
+        line: u64,
+    },
     Done,
 }
 
@@ -88,10 +107,17 @@ impl Rows {
         let mut input = BufReader::with_capacity(64 << 10, input);
         let mut sample = Vec::new();
         input.by_ref().take(SAMPLE as u64).read_to_end(&mut sample)?;
+        if sample.starts_with(b"PK\x03\x04") || sample.starts_with(b"\xd0\xcf\x11\xe0") {
+            return Err(Error::Workbook);
+        }
         let encoding = match &encoding.named {
             Some(name) => Encoding::for_label(name.as_bytes()).ok_or_else(|| Error::Encoding(name.clone()))?,
             None => encoding::detected(&sample, sample.len() < SAMPLE, &encoding.languages),
         };
+        // Every letter of UTF-16 may hold a nought; no other encoding of text does.
+        if sample.contains(&0) && ![encoding_rs::UTF_16LE, encoding_rs::UTF_16BE].contains(&encoding) {
+            return Err(Error::NoText);
+        }
         let whole: Box<dyn Read> = Box::new(std::io::Cursor::new(sample).chain(input));
         let text: Box<dyn Read> = if encoding == encoding_rs::UTF_8 { whole } else { Box::new(Recoded::new(whole, encoding)) };
         let mut text = BufReader::with_capacity(64 << 10, text);
@@ -107,7 +133,9 @@ impl Rows {
         let delimiter = delimiter(&start);
         let form = Form { packed, encoding: encoding.name(), delimiter: Some(delimiter) };
         let used = Rc::new(Cell::new(0));
-        let guarded = Guarded { input: text, used: used.clone() };
+        let ends_in_quotes = Rc::new(Cell::new(false));
+        let quotes = Quotes { delimiter, at: Quote::Start };
+        let guarded = Guarded { input: text, used: used.clone(), quotes, ends_in_quotes: ends_in_quotes.clone() };
         let mut reader =
             csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).buffer_capacity(64 << 10).from_reader(guarded);
         let mut record = csv::ByteRecord::new();
@@ -118,10 +146,14 @@ impl Rows {
         let inner = line_ends(&record);
         let behind = u64::from(reader.position().line() > 1 + inner);
         let header: Vec<String> = record.iter().map(|name| String::from_utf8_lossy(name).trim().to_string()).collect();
-        if let Some(twice) = header.iter().enumerate().find(|(at, name)| !name.is_empty() && header[..*at].contains(name)) {
-            return Err(Error::TwiceNamed(twice.1.clone()));
+        if header.len() > MOST_COLUMNS {
+            return Err(Error::Columns(header.len()));
         }
-        Ok(Rows { form, header, reader: Reader::Csv { reader: Box::new(reader), used, record, behind }, number: 0 })
+        let mut seen = HashSet::new();
+        if let Some(twice) = header.iter().find(|name| !name.is_empty() && !seen.insert(name.as_str())) {
+            return Err(Error::TwiceNamed(twice.clone()));
+        }
+        Ok(Rows { form, header, reader: Reader::Csv { reader: Box::new(reader), used, ends_in_quotes, record, behind }, number: 0 })
     }
 
     /// The next row, or what is wrong with it (then its cells are [`Cells::Unread`]); `None` at the end. An error ends the file.
@@ -129,7 +161,18 @@ impl Rows {
     pub fn next(&mut self) -> Option<Result<(Row, Option<String>), Error>> {
         let next = match &mut self.reader {
             Reader::Done => None,
-            Reader::Csv { reader, used, record, behind } => next_record(reader, used, record, *behind, self.header.len()),
+            Reader::Csv { reader, used, ends_in_quotes, record, behind } => {
+                let next = next_record(reader, used, record, *behind, self.header.len());
+                match next {
+                    // The end was met while this row was read: all that stood behind the quote is in one value.
+                    Some(Ok((line, cells, _))) if ends_in_quotes.get() => Some(Ok((
+                        line,
+                        cells,
+                        Some("a quote is opened in this row and never closed, so the rest of the file was read as one value".into()),
+                    ))),
+                    next => next,
+                }
+            }
             Reader::Lines { reader, line } => next_line(reader, line),
         };
         match next {
@@ -271,10 +314,41 @@ fn delimiter(start: &[u8]) -> u8 {
     best.0
 }
 
-/// Counts what one row takes from the input, and stops where that is too much.
+/// Counts what one row takes from the input, and stops where that is too much; sees whether the end comes inside of quotes.
 struct Guarded {
     input: BufReader<Box<dyn Read>>,
     used: Rc<Cell<u64>>,
+    quotes: Quotes,
+    ends_in_quotes: Rc<Cell<bool>>,
+}
+
+/// Where in a value the bytes read so far end, as the csv reader sees it.
+struct Quotes {
+    delimiter: u8,
+    at: Quote,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quote {
+    Start,
+    Bare,
+    Inside,
+    /// Behind a quote inside of quotes: the second of two, or the end.
+    Perhaps,
+}
+
+impl Quotes {
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let ends = *byte == self.delimiter || matches!(byte, b'\n' | b'\r');
+            self.at = match (self.at, *byte) {
+                (Quote::Inside, b'"') => Quote::Perhaps,
+                (Quote::Inside, _) | (Quote::Start | Quote::Perhaps, b'"') => Quote::Inside,
+                _ if ends => Quote::Start,
+                _ => Quote::Bare,
+            };
+        }
+    }
 }
 
 impl Read for Guarded {
@@ -284,6 +358,8 @@ impl Read for Guarded {
         }
         let count = self.input.read(buffer)?;
         self.used.set(self.used.get() + count as u64);
+        self.quotes.read(&buffer[..count]);
+        self.ends_in_quotes.set(count == 0 && self.quotes.at == Quote::Inside);
         Ok(count)
     }
 }
@@ -394,6 +470,31 @@ mod tests {
         let error = std::error::Error::source(&rows.next().unwrap().unwrap_err()).unwrap().to_string();
         assert!(error.contains("line 2") && error.contains("never closed"), "{error}");
         assert!(rows.next().is_none());
+    }
+
+    #[test]
+    fn a_quote_that_swallows_the_rest_of_a_small_file_rejects_its_row() {
+        let (_, _, rows) = read(b"a,b\n1,\"x\"\"y\"\n2,\"open\n3,z\n4,z\n");
+        assert_eq!(rows[0], "2:1:1|x\"y");
+        assert!(rows[1].starts_with("3:2:2|open\n3,z\n4,z\n (a quote is opened in this row and never closed"), "{rows:?}");
+        assert_eq!(rows.len(), 2);
+        for closed in ["a,b\n1,\"x\"", "a,b\n1,x\"", "a,b\n1,\"\"", "a,b\n1,\"x\"\n", "a,b\n1,\"x\"\"\"\n"] {
+            assert!(!read(closed.as_bytes()).2[0].contains("never closed"), "{closed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_of_text_is_refused_with_what_to_do() {
+        let refused = |bytes: &[u8]| match Rows::open(std::io::Cursor::new(bytes.to_vec()), &EncodingHint::default()) {
+            Err(error) => error.to_string(),
+            Ok(_) => String::new(),
+        };
+        assert!(refused(b"PK\x03\x04\x14\0rest").contains("save the sheet as CSV"));
+        assert!(refused(b"a,b\n1,\0\n").contains("this is no text"));
+        let wide: String = (0..400_000).map(|number| format!("c{number},")).collect();
+        let started = std::time::Instant::now();
+        assert!(refused(wide.as_bytes()).contains("400001 columns"));
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 
     proptest::proptest! {

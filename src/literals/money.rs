@@ -85,6 +85,11 @@ impl Share {
     pub fn read(text: &str) -> Result<Share, String> {
         let Some(number) = text.strip_suffix('%') else {
             return Err(match decimal(text, 8) {
+                // A tenth, as a spreadsheet writes it?
+                Ok(value) if (1..100_000_000).contains(&value) => {
+                    let percent = (value / 1000) as f64 / 1000.0;
+                    format!("`{text}` has no percent sign; write `{percent}%`, or `{text}%` if so little is meant")
+                }
                 Ok(_) => format!("`{text}` has no percent sign; write `{text}%`"),
                 Err(_) => format!("`{text}` is no percentage; write it like `10%`"),
             });

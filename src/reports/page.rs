@@ -59,7 +59,7 @@ fn brought(html: &mut String, report: &Report) {
             "<p class=\"note\">Another figure, not to be added: {} × {} came after a click within the window{}. A click does not prove that the message was the cause; the lift does.</p>",
             number(attributed.conversions),
             escape(&attributed.event),
-            worth(attributed)
+            escape(&worth(attributed))
         );
     }
     html.push_str("</section>");
@@ -95,9 +95,9 @@ fn one_measure(html: &mut String, measure: &MeasureReport) {
         let _ = write!(
             html,
             "<p class=\"note\">Worth of a customer: {} more each ({} to {}).</p>",
-            money(lift.difference, &measure.currency),
-            money(lift.low, &measure.currency),
-            money(lift.high, &measure.currency)
+            escape(&money(lift.difference, &measure.currency)),
+            escape(&money(lift.low, &measure.currency)),
+            escape(&money(lift.high, &measure.currency))
         );
     }
     let rates = measure.lifts.iter().filter(|lift| lift.metric == "rate");

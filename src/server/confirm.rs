@@ -21,14 +21,9 @@ pub async fn page(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(message) = inner.tokens.read(Kind::Confirm, &token) else { return pages::not_found(&headers) };
-    if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
-        return super::response::not_allowed("GET, HEAD, POST");
-    }
-    let addressed = match inner.store.addressed(message).await {
-        Ok(Some(addressed)) => addressed,
-        Ok(None) => return pages::not_found(&headers),
-        Err(_) => return pages::busy(),
+    let (message, addressed) = match super::opened(&inner, Kind::Confirm, &token, &method, &headers).await {
+        Ok(opened) => opened,
+        Err(answer) => return *answer,
     };
     // A message without a topic asks for nothing that could be confirmed.
     let Some(topic) = addressed.topic.clone() else { return pages::not_found(&headers) };

@@ -21,13 +21,13 @@ use crate::campaigns::Workspace;
 use crate::clock::Clock;
 use crate::literals::Words;
 use crate::store::Store;
-use crate::store::links::VersionLinks;
+use crate::store::links::{Addressed, VersionLinks};
 use crate::store::responses::Counting;
-use crate::tracking::{Journal, Recorder, Tokens, judge};
-use crate::types::{Channel, VersionId};
+use crate::tracking::{Journal, Kind, Recorder, Tokens, judge};
+use crate::types::{Channel, MessageId, VersionId};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -211,6 +211,25 @@ async fn places(axum::extract::State(inner): Shared, request: Request, next: Nex
     match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
         Ok(response) => response,
         Err(_) => pages::busy(),
+    }
+}
+
+/// The message that a page with a form was opened for, or what is answered instead.
+async fn opened(
+    inner: &Inner,
+    kind: Kind,
+    token: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(MessageId, Addressed), Box<Response>> {
+    let Some(message) = inner.tokens.read(kind, token) else { return Err(Box::new(pages::not_found(headers))) };
+    if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
+        return Err(Box::new(response::not_allowed("GET, HEAD, POST")));
+    }
+    match inner.store.addressed(message).await {
+        Ok(Some(addressed)) => Ok((message, addressed)),
+        Ok(None) => Err(Box::new(pages::not_found(headers))),
+        Err(_) => Err(Box::new(pages::busy())),
     }
 }
 

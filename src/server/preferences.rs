@@ -18,14 +18,9 @@ pub async fn page(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(message) = inner.tokens.read(Kind::Preferences, &token) else { return pages::not_found(&headers) };
-    if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
-        return super::response::not_allowed("GET, HEAD, POST");
-    }
-    let addressed = match inner.store.addressed(message).await {
-        Ok(Some(addressed)) => addressed,
-        Ok(None) => return pages::not_found(&headers),
-        Err(_) => return pages::busy(),
+    let (message, addressed) = match super::opened(&inner, Kind::Preferences, &token, &method, &headers).await {
+        Ok(opened) => opened,
+        Err(answer) => return *answer,
     };
     let saved = method == Method::POST;
     if saved && !save(&inner, message, &addressed, &headers, &body).await {

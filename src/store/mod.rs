@@ -39,6 +39,8 @@ pub mod why;
 pub mod trials;
 
 pub use crate::types::{from_micros, micros};
+
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::str::FromStr;
@@ -184,6 +186,9 @@ impl Store {
                 .application_name("posthaste")
                 // Conditions are long expressions: compiling them to machine code takes longer than running them.
                 .options([("jit", "off")]);
+            // A pool tries until its time is over and forgets why; one connection says at once what is wrong.
+            let first = options.connect().await.map_err(Error::Open)?;
+            sqlx::Connection::close(first).await.map_err(Error::Open)?;
             let pool = PgPoolOptions::new()
                 .max_connections(16)
                 .acquire_timeout(Duration::from_secs(10))

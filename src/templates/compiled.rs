@@ -2,7 +2,7 @@
 
 use super::expand::Expanded;
 use super::functions::{self, Escape, FORBIDDEN, Scene, Stop, is_forbidden};
-use super::library::Locale;
+use super::library::{Locale, template};
 use super::message::{Need, Part, RenderError};
 use super::needs;
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
@@ -34,7 +34,7 @@ pub(super) struct Compiled {
 impl Compiled {
     /// `locale`: its lines are written into the template at once.
     pub fn new(source: &str, limit: Limit, locale: &Locale) -> Result<Compiled, TemplateError> {
-        let mut template = Template::compile(source)?;
+        let mut template = template(source)?;
         guard(&mut template, limit.escape);
         settle(&mut template, limit.escape, locale);
         let reading = needs::read(&template, &Expanded::of("", source), Part::Body, "");

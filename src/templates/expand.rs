@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// A pasted text is at most this long.
 const LONGEST: usize = 2_000_000;
 const DEEPEST: usize = 32;
+/// Partials that are pasted into one template at most, counting those inside of others: ten that each name the next twice are a thousand.
+const PASTED: usize = 5_000;
 
 /// What is being written: it decides which file a partial's name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl Expanded {
 
 /// Expands the file at `path`; problems are pushed, and what has some is still as whole as can be.
 pub(super) fn expand(files: &Files, path: &str, form: Form, problems: &mut Problems) -> Option<Expanded> {
-    let mut work = Work { files, form, out: Expanded::default(), sources: BTreeMap::new(), problems, is_full: false };
+    let mut work = Work { files, form, out: Expanded::default(), sources: BTreeMap::new(), problems, pasted: 0, is_full: false };
     let source = work.source(path)?;
     let whole = 0..source.text.len();
     work.paste(&source, whole, &Slots::default(), &mut vec![path.to_string()]);
@@ -120,6 +122,7 @@ struct Work<'a> {
     out: Expanded,
     sources: BTreeMap<String, Rc<Source>>,
     problems: &'a mut Problems,
+    pasted: usize,
     is_full: bool,
 }
 
@@ -223,6 +226,16 @@ impl Work<'_> {
         if path.len() > DEEPEST {
             let problem = self.problem(source, tag.inner.clone(), "partials stand too deep in each other");
             self.problems.push(problem);
+            return;
+        }
+        self.pasted += 1;
+        if self.pasted > PASTED && !self.is_full {
+            self.is_full = true;
+            let title = format!("this template pastes more than {PASTED} partials, which include each other again and again");
+            let problem = self.problem(source, tag.inner.clone(), title);
+            self.problems.push(problem.help("write each partial once where it is needed"));
+        }
+        if self.is_full {
             return;
         }
         let (context, hash) = arguments(inner, &words);
@@ -546,5 +559,19 @@ mod tests {
         assert_eq!(found.locate(at..at + 4), ("templates/partials/b.hbs", Span { start: 2, end: 6 }));
         let at = found.text.find("two").unwrap();
         assert_eq!(found.locate(at..at + 3), ("templates/a.hbs", Span { start: 12, end: 15 }));
+    }
+
+    #[test]
+    fn partials_that_double_each_other_end_with_one_problem() {
+        let mut files = Files::default();
+        for number in 0..30 {
+            files.insert(format!("templates/partials/p{number}.hbs"), format!("{{{{> p{0}}}}}{{{{> p{0}}}}}", number + 1));
+        }
+        files.insert("templates/partials/p30.hbs", "x");
+        files.insert("templates/a.hbs", "{{> p0}}");
+        let mut problems = Problems::default();
+        expand(&files, "templates/a.hbs", Form::Html, &mut problems).unwrap();
+        let titles: Vec<String> = problems.iter().map(|problem| problem.title.clone()).collect();
+        assert_eq!(titles, ["this template pastes more than 5000 partials, which include each other again and again"]);
     }
 }

@@ -15,11 +15,11 @@ pub(super) struct Language<'a> {
 #[derive(Debug)]
 struct Known {
     code: &'static str,
-    /// With a day: `7 березня`.
-    months: [&'static str; 12],
-    short_months: [&'static str; 12],
+    /// The twelve, with blanks between them, as they stand with a day: `7 березня`.
+    months: &'static str,
+    short_months: &'static str,
     /// From Monday.
-    weekdays: [&'static str; 7],
+    weekdays: &'static str,
     /// `{d}` day, `{m}` month's name, `{y}` year, `{w}` weekday.
     day: &'static str,
     medium: &'static str,
@@ -50,9 +50,9 @@ const NARROW: char = '\u{202f}';
 
 const ENGLISH: Known = Known {
     code: "en",
-    months: ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"],
-    short_months: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
-    weekdays: ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    months: "January February March April May June July August September October November December",
+    short_months: "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+    weekdays: "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     day: "{m} {d}",
     medium: "{s} {d}, {y}",
     long: "{m} {d}, {y}",
@@ -67,9 +67,9 @@ const ENGLISH: Known = Known {
 
 const UKRAINIAN: Known = Known {
     code: "uk",
-    months: ["січня", "лютого", "березня", "квітня", "травня", "червня", "липня", "серпня", "вересня", "жовтня", "листопада", "грудня"],
-    short_months: ["січ.", "лют.", "бер.", "квіт.", "трав.", "черв.", "лип.", "серп.", "вер.", "жовт.", "лист.", "груд."],
-    weekdays: ["понеділок", "вівторок", "середа", "четвер", "пʼятниця", "субота", "неділя"],
+    months: "січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня",
+    short_months: "січ. лют. бер. квіт. трав. черв. лип. серп. вер. жовт. лист. груд.",
+    weekdays: "понеділок вівторок середа четвер пʼятниця субота неділя",
     day: "{d} {m}",
     medium: "{d} {s} {y} р.",
     long: "{d} {m} {y} р.",
@@ -83,9 +83,9 @@ const UKRAINIAN: Known = Known {
 
 const RUSSIAN: Known = Known {
     code: "ru",
-    months: ["января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября", "декабря"],
-    short_months: ["янв.", "февр.", "мар.", "апр.", "мая", "июн.", "июл.", "авг.", "сент.", "окт.", "нояб.", "дек."],
-    weekdays: ["понедельник", "вторник", "среда", "четверг", "пятница", "суббота", "воскресенье"],
+    months: "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
+    short_months: "янв. февр. мар. апр. мая июн. июл. авг. сент. окт. нояб. дек.",
+    weekdays: "понедельник вторник среда четверг пятница суббота воскресенье",
     day: "{d} {m}",
     medium: "{d} {s} {y} г.",
     long: "{d} {m} {y} г.",
@@ -97,48 +97,27 @@ const RUSSIAN: Known = Known {
     sign_first: false,
 };
 
+/// A word of a list, from 0.
+fn nth(words: &'static str, number: usize) -> &'static str {
+    words.split(' ').nth(number).unwrap_or_default()
+}
+
 static KNOWN: &[Known] = &[
     ENGLISH,
     UKRAINIAN,
     RUSSIAN,
     Known {
         code: "be",
-        months: [
-            "студзеня",
-            "лютага",
-            "сакавіка",
-            "красавіка",
-            "мая",
-            "чэрвеня",
-            "ліпеня",
-            "жніўня",
-            "верасня",
-            "кастрычніка",
-            "лістапада",
-            "снежня",
-        ],
-        short_months: ["сту", "лют", "сак", "кра", "мая", "чэр", "ліп", "жні", "вер", "кас", "ліс", "сне"],
-        weekdays: ["панядзелак", "аўторак", "серада", "чацвер", "пятніца", "субота", "нядзеля"],
+        months: "студзеня лютага сакавіка красавіка мая чэрвеня ліпеня жніўня верасня кастрычніка лістапада снежня",
+        short_months: "сту лют сак кра мая чэр ліп жні вер кас ліс сне",
+        weekdays: "панядзелак аўторак серада чацвер пятніца субота нядзеля",
         ..RUSSIAN
     },
     Known {
         code: "pl",
-        months: [
-            "stycznia",
-            "lutego",
-            "marca",
-            "kwietnia",
-            "maja",
-            "czerwca",
-            "lipca",
-            "sierpnia",
-            "września",
-            "października",
-            "listopada",
-            "grudnia",
-        ],
-        short_months: ["sty", "lut", "mar", "kwi", "maj", "cze", "lip", "sie", "wrz", "paź", "lis", "gru"],
-        weekdays: ["poniedziałek", "wtorek", "środa", "czwartek", "piątek", "sobota", "niedziela"],
+        months: "stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada grudnia",
+        short_months: "sty lut mar kwi maj cze lip sie wrz paź lis gru",
+        weekdays: "poniedziałek wtorek środa czwartek piątek sobota niedziela",
         medium: "{d} {s} {y}",
         long: "{d} {m} {y}",
         full: "{w}, {d} {m} {y}",
@@ -146,9 +125,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "cs",
-        months: ["ledna", "února", "března", "dubna", "května", "června", "července", "srpna", "září", "října", "listopadu", "prosince"],
-        short_months: ["led", "úno", "bře", "dub", "kvě", "čvn", "čvc", "srp", "zář", "říj", "lis", "pro"],
-        weekdays: ["pondělí", "úterý", "středa", "čtvrtek", "pátek", "sobota", "neděle"],
+        months: "ledna února března dubna května června července srpna září října listopadu prosince",
+        short_months: "led úno bře dub kvě čvn čvc srp zář říj lis pro",
+        weekdays: "pondělí úterý středa čtvrtek pátek sobota neděle",
         day: "{d}. {m}",
         medium: "{d}. {m} {y}",
         long: "{d}. {m} {y}",
@@ -157,9 +136,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "de",
-        months: ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"],
-        short_months: ["Jan.", "Feb.", "März", "Apr.", "Mai", "Juni", "Juli", "Aug.", "Sept.", "Okt.", "Nov.", "Dez."],
-        weekdays: ["Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag", "Samstag", "Sonntag"],
+        months: "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+        short_months: "Jan. Feb. März Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.",
+        weekdays: "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag",
         day: "{d}. {m}",
         medium: "{d}. {s} {y}",
         long: "{d}. {m} {y}",
@@ -169,9 +148,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "fr",
-        months: ["janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"],
-        short_months: ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
-        weekdays: ["lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"],
+        months: "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+        short_months: "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+        weekdays: "lundi mardi mercredi jeudi vendredi samedi dimanche",
         medium: "{d} {s} {y}",
         long: "{d} {m} {y}",
         full: "{w} {d} {m} {y}",
@@ -181,22 +160,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "es",
-        months: [
-            "enero",
-            "febrero",
-            "marzo",
-            "abril",
-            "mayo",
-            "junio",
-            "julio",
-            "agosto",
-            "septiembre",
-            "octubre",
-            "noviembre",
-            "diciembre",
-        ],
-        short_months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sept", "oct", "nov", "dic"],
-        weekdays: ["lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"],
+        months: "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+        short_months: "ene feb mar abr may jun jul ago sept oct nov dic",
+        weekdays: "lunes martes miércoles jueves viernes sábado domingo",
         day: "{d} de {m}",
         medium: "{d} {s} {y}",
         long: "{d} de {m} de {y}",
@@ -207,22 +173,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "pt",
-        months: [
-            "janeiro",
-            "fevereiro",
-            "março",
-            "abril",
-            "maio",
-            "junho",
-            "julho",
-            "agosto",
-            "setembro",
-            "outubro",
-            "novembro",
-            "dezembro",
-        ],
-        short_months: ["jan.", "fev.", "mar.", "abr.", "mai.", "jun.", "jul.", "ago.", "set.", "out.", "nov.", "dez."],
-        weekdays: ["segunda-feira", "terça-feira", "quarta-feira", "quinta-feira", "sexta-feira", "sábado", "domingo"],
+        months: "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+        short_months: "jan. fev. mar. abr. mai. jun. jul. ago. set. out. nov. dez.",
+        weekdays: "segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado domingo",
         day: "{d} de {m}",
         medium: "{d} de {s} de {y}",
         long: "{d} de {m} de {y}",
@@ -233,22 +186,9 @@ static KNOWN: &[Known] = &[
     },
     Known {
         code: "it",
-        months: [
-            "gennaio",
-            "febbraio",
-            "marzo",
-            "aprile",
-            "maggio",
-            "giugno",
-            "luglio",
-            "agosto",
-            "settembre",
-            "ottobre",
-            "novembre",
-            "dicembre",
-        ],
-        short_months: ["gen", "feb", "mar", "apr", "mag", "giu", "lug", "ago", "set", "ott", "nov", "dic"],
-        weekdays: ["lunedì", "martedì", "mercoledì", "giovedì", "venerdì", "sabato", "domenica"],
+        months: "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+        short_months: "gen feb mar apr mag giu lug ago set ott nov dic",
+        weekdays: "lunedì martedì mercoledì giovedì venerdì sabato domenica",
         medium: "{d} {s} {y}",
         long: "{d} {m} {y}",
         full: "{w} {d} {m} {y}",
@@ -303,9 +243,9 @@ pub(super) fn date(text: &str, style: &str, language: Language<'_>, zone: Tz) ->
         form.replace("{d}", &date.day().to_string())
             .replace("{D}", &format!("{:02}", date.day()))
             .replace("{M}", &format!("{:02}", date.month()))
-            .replace("{m}", known.months[month])
-            .replace("{s}", known.short_months[month])
-            .replace("{w}", known.weekdays[date.weekday().num_days_from_monday() as usize])
+            .replace("{m}", nth(known.months, month))
+            .replace("{s}", nth(known.short_months, month))
+            .replace("{w}", nth(known.weekdays, date.weekday().num_days_from_monday() as usize))
             .replace("{y}", &date.year().to_string()),
     )
 }

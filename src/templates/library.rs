@@ -316,7 +316,7 @@ fn syntax(files: &Files, problems: &mut Problems) -> BTreeSet<String> {
                 broken.insert(path.to_string());
             }
             Ok(text) => {
-                if let Err(error) = Template::compile(text) {
+                if let Err(error) = template(text) {
                     problems.push(unreadable(path, text, &error));
                     broken.insert(path.to_string());
                 }
@@ -326,11 +326,26 @@ fn syntax(files: &Files, problems: &mut Problems) -> BTreeSet<String> {
     broken
 }
 
+/// Reads a template that is not nested deeper than can be read.
+pub(super) fn template(text: &str) -> Result<Template, TemplateError> {
+    match tags::too_deep(text) {
+        None => Template::compile(text),
+        Some(_) => Err(TemplateError::of(TemplateErrorReason::InvalidSyntax("too deep".into()))),
+    }
+}
+
+const TOO_DEEP: &str = "blocks stand too deep in each other";
+const LESS_DEEP: &str = "write some of them one after the other; at most a hundred levels are read";
+
 /// The tree of a whole text; its problem is pushed.
 fn parsed(source: &Expanded, problems: &mut Problems) -> Option<Template> {
-    match Template::compile(&source.text) {
+    match template(&source.text) {
         Ok(template) => Some(template),
         Err(error) => {
+            if let Some(tag) = tags::too_deep(&source.text) {
+                problems.push(source.problem(tag.range, TOO_DEEP).help(LESS_DEEP));
+                return None;
+            }
             let (line, column) = error.pos().unwrap_or((1, 1));
             let at = offset(&source.text, line, column);
             problems.push(source.problem(at..at, reason(&error)));
@@ -341,6 +356,9 @@ fn parsed(source: &Expanded, problems: &mut Problems) -> Option<Template> {
 
 /// What handlebars could not read, in words for a marketer.
 pub(super) fn unreadable(file: &str, text: &str, error: &TemplateError) -> Problem {
+    if let Some(tag) = tags::too_deep(text) {
+        return Problem::new(file, Span::new(tag.range), TOO_DEEP).label("one too many").help(LESS_DEEP);
+    }
     if let Some(problem) = unbalanced(file, text) {
         return problem;
     }

@@ -21,6 +21,14 @@ const LONGEST_SUBJECT: usize = 60;
 /// A tracked address in place of a mark.
 const TRACKED: usize = 110;
 
+/// Elements that stand in each other at most: inlining the styles calls itself for each level.
+const DEEPEST: usize = 200;
+/// Elements that end by themselves, so that their ends prove nothing about depth.
+const UNCLOSED: &[&str] = &[
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "p", "li", "dt", "dd", "option",
+    "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "html", "body", "head",
+];
+
 const EMPTY_WORDS: &[&str] = &[
     "click here",
     "here",
@@ -47,7 +55,20 @@ pub(super) fn markup(source: &Expanded, form: Form, problems: &mut Problems) {
     let blank = blanked(text, &tags(text));
     let mut link: Option<(Range<usize>, String, bool)> = None;
     let mut in_defaults = false;
+    let mut depth = 0usize;
     for piece in pieces(&blank) {
+        depth = match &piece {
+            Piece::Start(start) if !start.is_closed && !UNCLOSED.contains(&start.name.as_str()) => depth + 1,
+            Piece::End { name, .. } if !UNCLOSED.contains(&name.as_str()) => depth.saturating_sub(1),
+            _ => depth,
+        };
+        if let Piece::Start(start) = &piece
+            && depth > DEEPEST
+        {
+            let problem = source.problem(start.range.clone(), "elements stand too deep in each other").label("one too many");
+            problems.push(problem.help("close each element where it ends; mail programs show no more than a few dozen levels"));
+            return;
+        }
         match piece {
             Piece::Start(start) if start.name == "mj-attributes" => in_defaults = !start.is_closed,
             Piece::End { name, .. } if name == "mj-attributes" => in_defaults = false,
@@ -178,7 +199,15 @@ fn link(source: &Expanded, start: &Start, problems: &mut Problems) {
     } else if lower.starts_with("javascript:") || lower.starts_with("data:") || lower.starts_with("vbscript:") {
         source.problem(range, "a link leads to a page, an address or a number").help("write https://…, mailto:… or tel:…")
     } else {
-        source.problem(range, "a message has no page that this link could start from").warning().help("write the whole address, https://…")
+        match lower.split_once("://") {
+            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                source.problem(range, format!("`{scheme}://` opens nothing")).help("write https://…")
+            }
+            _ => source
+                .problem(range, "a message has no page that this link could start from")
+                .warning()
+                .help("write the whole address, https://…"),
+        }
     };
     problems.push(problem);
 }
@@ -220,18 +249,16 @@ pub(super) fn message(message: &MessageTemplate, class: Class) -> Vec<Fault> {
             }
         }
     }
-    match &message.subject {
-        None => say(Part::Subject, Problem::new("", None, "an email needs a subject")),
-        Some(subject) => {
-            let length = blanked(&subject.source, &[]).chars().count();
-            if !subject.source.contains("{{") && length > LONGEST_SUBJECT {
-                let problem = Problem::new("", None, format!("the subject has {length} characters")).warning();
-                say(Part::Subject, problem.help(format!("phones show about 35, most programs {LONGEST_SUBJECT}")));
-            }
-            if message.preheader.as_ref().is_some_and(|preheader| preheader.source.trim() == subject.source.trim()) {
-                let problem = Problem::new("", None, "the preheader says the same as the subject").warning();
-                say(Part::Preheader, problem.help("go on where the subject ends"));
-            }
+    // A campaign's file that lacks the subject has been told so.
+    if let Some(subject) = &message.subject {
+        let length = blanked(&subject.source, &[]).chars().count();
+        if !subject.source.contains("{{") && length > LONGEST_SUBJECT {
+            let problem = Problem::new("", None, format!("the subject has {length} characters")).warning();
+            say(Part::Subject, problem.help(format!("phones show about 35, most programs {LONGEST_SUBJECT}")));
+        }
+        if message.preheader.as_ref().is_some_and(|preheader| preheader.source.trim() == subject.source.trim()) {
+            let problem = Problem::new("", None, "the preheader says the same as the subject").warning();
+            say(Part::Preheader, problem.help("go on where the subject ends"));
         }
     }
     faults
@@ -298,6 +325,10 @@ mod tests {
         check("<a href=\"\">Lamps</a>", &["this link leads nowhere | <a href=\"\">"]);
         check("<a href=\"#\">Lamps</a>", &["this link leads nowhere | #"]);
         check("<a href=\"/lamps\">Lamps</a>", &["a message has no page that this link could start from | /lamps"]);
+        check("<a href=\"htps://a.example\">Lamps</a>", &["`htps://` opens nothing | htps://a.example"]);
+        check(&"<div>".repeat(199), &[]);
+        check(&"<div>".repeat(201), &["elements stand too deep in each other | <div>"]);
+        check(&"<p>x<br>".repeat(5000), &[]);
         check("<a href=\"javascript:x\">Lamps</a>", &["a link leads to a page, an address or a number | javascript:x"]);
         check("<a href=\"{{url}}\">Lamps</a><a href=\"mailto:a@b.example\">Write</a><a name=x>Lamps</a>", &[]);
         check("<script>x</script>", &["mail programs do not show `<script>` | script"]);

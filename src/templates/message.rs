@@ -4,13 +4,12 @@ use super::compiled::{Compiled, Limit, prepared};
 use super::expand::Expanded;
 use super::format::Language;
 use super::functions::{Escape, Scene};
-use super::library::{Locale, unreadable};
+use super::library::{Locale, template, unreadable};
 use super::{Library, Links, html, lint, needs, text};
 use crate::diagnostics::{Problem, Problems, Span, nearest};
 use crate::literals::Words;
 use crate::types::{Channel, Class, Failure, Refusal, Time};
 use chrono_tz::Tz;
-use handlebars::Template;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
@@ -393,9 +392,9 @@ impl Work<'_> {
 
     /// Finds needs and problems of a source as it was written.
     fn read(&mut self, source: &Expanded, part: Part, language: &str) {
-        let Ok(template) = Template::compile(&source.text) else {
+        let Ok(template) = template(&source.text) else {
             if part == Part::Text
-                && let Err(error) = Template::compile(&source.text)
+                && let Err(error) = template(&source.text)
             {
                 self.fault(part, language, unreadable("", &source.text, &error));
             }

@@ -5,7 +5,7 @@ use super::markup::{Piece, Start, blanked, pieces};
 use super::tags::tags;
 use crate::diagnostics::{Problems, nearest};
 
-/// A tag: its name, the tags inside it, its own attributes. Tags whose inside is HTML have `HTML` there.
+/// A tag: its name, the tags inside it, its own attributes in lists with blanks between them. Tags whose inside is HTML have `HTML` there.
 type Known = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const HTML: &[&str] = &["*"];
@@ -25,22 +25,18 @@ const CONTENT: &[&str] = &[
     "mj-include",
 ];
 /// On every tag of the body.
-const EVERYWHERE: &[&str] = &["css-class", "mj-class", "padding", "padding-top", "padding-right", "padding-bottom", "padding-left"];
-const FONT: &[&str] = &[
-    "color",
-    "font-family",
-    "font-size",
-    "font-style",
-    "font-weight",
-    "letter-spacing",
-    "line-height",
-    "text-align",
-    "text-decoration",
-    "text-transform",
-];
+const EVERYWHERE: &str = "css-class mj-class padding padding-top padding-right padding-bottom padding-left";
+const FONT: &str =
+    "color font-family font-size font-style font-weight letter-spacing line-height text-align text-decoration text-transform";
+
+const BACKGROUND: &str =
+    "background-color background-position background-position-x background-position-y background-repeat background-size background-url";
+const BORDERS: &str = "border border-top border-right border-bottom border-left border-radius";
+const ICONS: &str =
+    "icon-align icon-height icon-position icon-unwrapped-alt icon-unwrapped-url icon-width icon-wrapped-alt icon-wrapped-url";
 
 static KNOWN: &[Known] = &[
-    ("mjml", &["mj-head", "mj-body", "mj-raw", "mj-include"], &["lang", "dir", "owa", "version"]),
+    ("mjml", &["mj-head", "mj-body", "mj-raw", "mj-include"], &["lang dir owa version"]),
     (
         "mj-head",
         &["mj-attributes", "mj-breakpoint", "mj-font", "mj-html-attributes", "mj-preview", "mj-style", "mj-title", "mj-raw", "mj-include"],
@@ -48,298 +44,94 @@ static KNOWN: &[Known] = &[
     ),
     ("mj-attributes", &["mj-all", "mj-class", "mj-*"], &[]),
     ("mj-breakpoint", &[], &["width"]),
-    ("mj-font", &[], &["name", "href"]),
+    ("mj-font", &[], &["name href"]),
     ("mj-preview", HTML, &[]),
     ("mj-style", HTML, &["inline"]),
     ("mj-title", HTML, &[]),
     ("mj-html-attributes", HTML, &[]),
-    ("mj-body", BODY, &["background-color", "width", "id", "lang", "dir"]),
-    ("mj-include", &[], &["path", "type", "css-inline"]),
+    ("mj-body", BODY, &["background-color width id lang dir"]),
+    ("mj-include", &[], &["path type css-inline"]),
     (
         "mj-wrapper",
         &["mj-section", "mj-hero", "mj-raw", "mj-include", "mj-wrapper"],
-        &[
-            "background-color",
-            "background-position",
-            "background-position-x",
-            "background-position-y",
-            "background-repeat",
-            "background-size",
-            "background-url",
-            "border",
-            "border-top",
-            "border-right",
-            "border-bottom",
-            "border-left",
-            "border-radius",
-            "direction",
-            "full-width",
-            "text-align",
-            "text-padding",
-            "gap",
-        ],
+        &[BACKGROUND, BORDERS, "direction full-width text-align text-padding gap"],
     ),
     (
         "mj-section",
         &["mj-column", "mj-group", "mj-raw", "mj-include"],
-        &[
-            "background-color",
-            "background-position",
-            "background-position-x",
-            "background-position-y",
-            "background-repeat",
-            "background-size",
-            "background-url",
-            "border",
-            "border-top",
-            "border-right",
-            "border-bottom",
-            "border-left",
-            "border-radius",
-            "direction",
-            "full-width",
-            "text-align",
-            "text-padding",
-        ],
+        &[BACKGROUND, BORDERS, "direction full-width text-align text-padding"],
     ),
-    ("mj-group", &["mj-column", "mj-raw", "mj-include"], &["background-color", "direction", "vertical-align", "width"]),
+    ("mj-group", &["mj-column", "mj-raw", "mj-include"], &["background-color direction vertical-align width"]),
     (
         "mj-column",
         CONTENT,
         &[
-            "background-color",
-            "border",
-            "border-top",
-            "border-right",
-            "border-bottom",
-            "border-left",
-            "border-radius",
-            "direction",
-            "inner-background-color",
-            "inner-border",
-            "inner-border-top",
-            "inner-border-right",
-            "inner-border-bottom",
-            "inner-border-left",
-            "inner-border-radius",
-            "vertical-align",
-            "width",
+            BORDERS,
+            "background-color direction inner-background-color inner-border inner-border-top inner-border-right inner-border-bottom inner-border-left inner-border-radius vertical-align width",
         ],
     ),
     (
         "mj-hero",
         CONTENT,
         &[
-            "background-color",
-            "background-height",
-            "background-position",
-            "background-url",
-            "background-width",
-            "border-radius",
-            "container-background-color",
-            "height",
-            "inner-background-color",
-            "inner-padding",
-            "inner-padding-top",
-            "inner-padding-left",
-            "inner-padding-right",
-            "inner-padding-bottom",
-            "mode",
-            "vertical-align",
-            "width",
-            "align",
+            "background-color background-height background-position background-url background-width border-radius container-background-color height inner-background-color inner-padding inner-padding-top inner-padding-left inner-padding-right inner-padding-bottom mode vertical-align width align",
         ],
     ),
     ("mj-raw", HTML, &["position"]),
-    ("mj-text", HTML, &["align", "background-color", "container-background-color", "height", "vertical-align"]),
+    ("mj-text", HTML, &["align background-color container-background-color height vertical-align"]),
     (
         "mj-button",
         HTML,
         &[
-            "align",
-            "background-color",
-            "border",
-            "border-bottom",
-            "border-left",
-            "border-right",
-            "border-top",
-            "border-radius",
-            "container-background-color",
-            "height",
-            "href",
-            "inner-padding",
-            "name",
-            "rel",
-            "target",
-            "title",
-            "vertical-align",
-            "width",
+            BORDERS,
+            "align background-color container-background-color height href inner-padding name rel target title vertical-align width",
         ],
     ),
     (
         "mj-image",
         &[],
         &[
-            "align",
-            "alt",
-            "border",
-            "border-bottom",
-            "border-left",
-            "border-right",
-            "border-top",
-            "border-radius",
-            "container-background-color",
-            "fluid-on-mobile",
-            "font-size",
-            "full-width",
-            "height",
-            "href",
-            "max-height",
-            "name",
-            "rel",
-            "sizes",
-            "src",
-            "srcset",
-            "target",
-            "title",
-            "usemap",
-            "width",
+            BORDERS,
+            "align alt container-background-color fluid-on-mobile font-size full-width height href max-height name rel sizes src srcset target title usemap width",
         ],
     ),
-    ("mj-divider", &[], &["align", "border-color", "border-style", "border-width", "container-background-color", "width"]),
-    (
-        "mj-spacer",
-        &[],
-        &["border", "border-bottom", "border-left", "border-right", "border-top", "container-background-color", "height", "width"],
-    ),
-    (
-        "mj-table",
-        HTML,
-        &["align", "border", "cellpadding", "cellspacing", "container-background-color", "role", "table-layout", "vertical-align", "width"],
-    ),
+    ("mj-divider", &[], &["align border-color border-style border-width container-background-color width"]),
+    ("mj-spacer", &[], &["border border-bottom border-left border-right border-top container-background-color height width"]),
+    ("mj-table", HTML, &["align border cellpadding cellspacing container-background-color role table-layout vertical-align width"]),
     (
         "mj-social",
         &["mj-social-element", "mj-raw", "mj-include"],
         &[
-            "align",
-            "border-radius",
-            "container-background-color",
-            "icon-height",
-            "icon-padding",
-            "icon-size",
-            "inner-padding",
-            "mode",
-            "table-layout",
-            "text-padding",
-            "vertical-align",
-            "icon-position",
+            "align border-radius container-background-color icon-height icon-padding icon-size inner-padding mode table-layout text-padding vertical-align icon-position",
         ],
     ),
     (
         "mj-social-element",
         HTML,
         &[
-            "align",
-            "alt",
-            "background-color",
-            "border-radius",
-            "href",
-            "icon-height",
-            "icon-padding",
-            "icon-position",
-            "icon-size",
-            "name",
-            "rel",
-            "sizes",
-            "src",
-            "srcset",
-            "target",
-            "text-padding",
-            "title",
-            "vertical-align",
+            "align alt background-color border-radius href icon-height icon-padding icon-position icon-size name rel sizes src srcset target text-padding title vertical-align",
         ],
     ),
     (
         "mj-navbar",
         &["mj-navbar-link", "mj-raw", "mj-include"],
         &[
-            "align",
-            "base-url",
-            "hamburger",
-            "ico-align",
-            "ico-close",
-            "ico-color",
-            "ico-font-family",
-            "ico-font-size",
-            "ico-line-height",
-            "ico-open",
-            "ico-padding",
-            "ico-padding-bottom",
-            "ico-padding-left",
-            "ico-padding-right",
-            "ico-padding-top",
-            "ico-text-decoration",
-            "ico-text-transform",
+            "align base-url hamburger ico-align ico-close ico-color ico-font-family ico-font-size ico-line-height ico-open ico-padding ico-padding-bottom ico-padding-left ico-padding-right ico-padding-top ico-text-decoration ico-text-transform",
         ],
     ),
-    ("mj-navbar-link", HTML, &["href", "name", "rel", "target"]),
-    (
-        "mj-accordion",
-        &["mj-accordion-element", "mj-raw", "mj-include"],
-        &[
-            "border",
-            "container-background-color",
-            "icon-align",
-            "icon-height",
-            "icon-position",
-            "icon-unwrapped-alt",
-            "icon-unwrapped-url",
-            "icon-width",
-            "icon-wrapped-alt",
-            "icon-wrapped-url",
-        ],
-    ),
-    (
-        "mj-accordion-element",
-        &["mj-accordion-title", "mj-accordion-text", "mj-raw"],
-        &[
-            "background-color",
-            "border",
-            "icon-align",
-            "icon-height",
-            "icon-position",
-            "icon-unwrapped-alt",
-            "icon-unwrapped-url",
-            "icon-width",
-            "icon-wrapped-alt",
-            "icon-wrapped-url",
-        ],
-    ),
+    ("mj-navbar-link", HTML, &["href name rel target"]),
+    ("mj-accordion", &["mj-accordion-element", "mj-raw", "mj-include"], &[ICONS, "border container-background-color"]),
+    ("mj-accordion-element", &["mj-accordion-title", "mj-accordion-text", "mj-raw"], &[ICONS, "background-color border"]),
     ("mj-accordion-title", HTML, &["background-color"]),
     ("mj-accordion-text", HTML, &["background-color"]),
     (
         "mj-carousel",
         &["mj-carousel-image"],
         &[
-            "align",
-            "border-radius",
-            "container-background-color",
-            "icon-width",
-            "left-icon",
-            "right-icon",
-            "tb-border",
-            "tb-border-radius",
-            "tb-hover-border-color",
-            "tb-selected-border-color",
-            "tb-width",
-            "thumbnails",
+            "align border-radius container-background-color icon-width left-icon right-icon tb-border tb-border-radius tb-hover-border-color tb-selected-border-color tb-width thumbnails",
         ],
     ),
-    (
-        "mj-carousel-image",
-        &[],
-        &["alt", "border-radius", "href", "rel", "src", "target", "tb-border", "tb-border-radius", "thumbnails-src", "title"],
-    ),
+    ("mj-carousel-image", &[], &["alt border-radius href rel src target tb-border tb-border-radius thumbnails-src title"]),
 ];
 
 /// Tags whose words have a font.
@@ -473,16 +265,21 @@ fn element(
         problems.push(problem);
     }
     for attribute in &start.attributes {
-        let own = known.2.contains(&attribute.name.as_str())
-            || EVERYWHERE.contains(&attribute.name.as_str()) && !matches!(name, "mjml" | "mj-head" | "mj-font" | "mj-breakpoint")
-            || FONT.contains(&attribute.name.as_str()) && WITH_FONT.contains(&name);
+        let own = is_in(known.2, &attribute.name)
+            || is_in(&[EVERYWHERE], &attribute.name) && !matches!(name, "mjml" | "mj-head" | "mj-font" | "mj-breakpoint")
+            || is_in(&[FONT], &attribute.name) && WITH_FONT.contains(&name);
         // `{{#if x}}…{{/if}}` inside a tag leaves blanks, `{{x}}` letters.
         let is_blank = source.text[attribute.name_range.clone()].contains("{{");
         if !own && !is_blank {
             let problem = source
                 .problem(attribute.name_range.clone(), format!("`<{name}>` has no attribute `{}`", attribute.name))
                 .label("not known");
-            let names = known.2.iter().chain(EVERYWHERE).chain(if WITH_FONT.contains(&name) { FONT } else { &[] }).copied();
+            let names = known
+                .2
+                .iter()
+                .chain(&[EVERYWHERE])
+                .chain(if WITH_FONT.contains(&name) { &[FONT][..] } else { &[] })
+                .flat_map(|list| list.split(' '));
             problems.push(match nearest(&attribute.name, names) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
                 None => problem.help("MJML leaves it out"),
@@ -490,6 +287,11 @@ fn element(
         }
     }
     Some(known)
+}
+
+/// Whether one of the lists has this name.
+fn is_in(lists: &[&str], name: &str) -> bool {
+    lists.iter().any(|list| list.split(' ').any(|known| known == name))
 }
 
 static ALL: Known = ("mj-all", &[], &[]);

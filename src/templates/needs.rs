@@ -157,7 +157,9 @@ impl Walk<'_> {
             let problem = self.text.problem(range, format!("there is no helper `{name}`")).label("called here");
             match nearest(name, known()) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem.help("helpers are listed in the manual; a variable takes no words behind it"),
+                None => {
+                    problem.help(format!("a variable takes no words behind it; helpers are: {}", known().collect::<Vec<_>>().join(", ")))
+                }
             }
         };
         self.found.problems.push(problem);

@@ -54,6 +54,42 @@ impl Tag {
 }
 
 /// All tags in their order. What is not closed ends the search (handlebars reports it).
+/// Blocks, chains of `else if` and brackets that stand in each other at most: whatever reads templates calls itself for each level.
+const DEEPEST: usize = 100;
+
+/// The first tag that stands deeper in others than can be read.
+pub(super) fn too_deep(text: &str) -> Option<Tag> {
+    // Of each open block: how many levels it and its chain of `else` make.
+    let mut open: Vec<usize> = Vec::new();
+    let mut depth = 0;
+    for tag in tags(text) {
+        let (mut brackets, mut deepest) = (0usize, 0);
+        for sign in tag.inner(text).bytes() {
+            match sign {
+                b'(' => brackets += 1,
+                b')' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(brackets);
+        }
+        if tag.opens() {
+            open.push(1);
+            depth += 1;
+        } else if tag.kind == Kind::Close {
+            depth -= open.pop().unwrap_or(0);
+        } else if tag.kind == Kind::Else
+            && let Some(levels) = open.last_mut()
+        {
+            *levels += 1;
+            depth += 1;
+        }
+        if depth + deepest > DEEPEST {
+            return Some(tag);
+        }
+    }
+    None
+}
+
 pub(super) fn tags(text: &str) -> Vec<Tag> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();

@@ -210,7 +210,7 @@ fn other_mistakes_are_one_message_each_as_well() {
         ("posthaste.yaml", "currency: UAH", "currency: UHA", "did you mean"),
         ("posthaste.yaml", "languages: [ uk, en ]", "languages: [ ua, en ]", "no language"),
         ("posthaste.yaml", "birthday: date", "birthday: dat", "no type"),
-        ("posthaste.yaml", "city: text", "default: text", "template language"),
+        ("posthaste.yaml", "city: text", "city: text, default: text", "template language"),
         ("posthaste.yaml", "visit: { page: text }", "visit: { customer: text }", "no property"),
         ("posthaste.yaml", "from: news", "from: nwes", "no identity"),
         ("posthaste.yaml", "    host: smtp.relay.example\n", "", "`host` is missing"),
@@ -226,12 +226,29 @@ fn other_mistakes_are_one_message_each_as_well() {
         ),
         ("posthaste.yaml", "workspace: shop", "workspace: shop\ndatabase: \"postgres://me:secret@db/x\"", "plain text"),
         ("mappings/export.yaml", "for: customers", "for: customer", "did you mean"),
+        ("mappings/export.yaml", "columns: {", "columns: { \"Mail\": e-mail,", "did you mean `email`"),
+        ("mappings/export.yaml", "columns: {", "columns: { \"Town\": citty,", "did you mean `city`"),
+        (sale, "title: \"Spring sale\"", "title: Spring #1 sale", "begins a comment"),
+        (sale, "holdout: 10%", "holdout: 0.1", "write `10%`"),
+        (sale, "expires: 12 hours", "expires: 2027-02-01 10:00", "expires before"),
+        ("posthaste.yaml", "currency: UAH", "currency: hryvnia\nrates: { EUR: 48.20 UAH }", "no currency"),
+        ("templates/sale.hbs", "https://", "htps://", "opens nothing"),
+        (
+            "campaigns/segments/buyers.yaml",
+            "{ event: purchase, within: 1 year }",
+            "[ { event: purchase, within: 1 year } ]",
+            "`any: [ … ]` if one is enough",
+        ),
         ("campaigns/segments/loyal.yaml", "loyalty.tier", "loyalty.teir", "teir"),
         ("campaigns/segments/buyers.yaml", "within: 1 year", "withn: 1 year", "withn"),
     ];
     let mut all = String::new();
     for (file, old, new, word) in cases {
-        let files = with(file, old, new);
+        let mut files = with(file, old, new);
+        if word == "expires before" {
+            let once = files.text(file).unwrap().replace("every: day at 10:00", "at: 2027-03-01 10:00");
+            files.insert(file, once);
+        }
         let (count, text) = shown(&files);
         assert!(count == 1 && text.contains(word), "{file}: {old} → {new}: {count}\n{text}");
         all.push_str(&format!("{text}\n\n"));
@@ -397,5 +414,39 @@ proptest! {
         prop_assert_eq!(definitions.is_some(), problems.count() == 0);
         problems.render(&files, false, 100);
         problems.to_json(&files);
+    }
+}
+
+#[test]
+fn words_that_are_taken_name_no_campaign_and_no_segment() {
+    let mut files = workspace();
+    files.insert("campaigns/any.yaml", SALE.replace("campaign: sale", "campaign: any"));
+    files.insert("campaigns/segments/everyone.yaml", BUYERS.replace("segment: buyers", "segment: everyone"));
+    let (count, text) = shown(&files);
+    assert!(count == 2 && text.contains("called `any`") && text.contains("called `everyone`"), "{text}");
+}
+
+/// Bombs: what is small as written and endless as read.
+#[test]
+fn nothing_that_is_nested_without_end_makes_the_reader_fall() {
+    let many = |text: &str, count: usize| text.repeat(count);
+    let blocks = many("{{#if city}}", 5000) + "x" + &many("{{/if}}", 5000);
+    let chain = format!("{{{{#if city}}}}x{}{{{{/if}}}}", many("{{else if city}}x", 5000));
+    let brackets = format!("{{{{upper {}city{}}}}}", many("(upper ", 5000), many(")", 5000));
+    let elements = many("<div>", 20_000) + "x" + &many("</div>", 20_000);
+    for (name, added) in [("blocks", &blocks), ("a chain", &chain), ("brackets", &brackets), ("elements", &elements)] {
+        let files = with("templates/sale.hbs", "<p>Hello", &format!("{added}<p>Hello"));
+        let (count, text) = shown(&files);
+        assert!(count >= 1 && text.contains("too deep"), "{name}: {}", text.chars().take(2000).collect::<String>());
+        if name != "elements" {
+            let files = with("campaigns/sale.yaml", "A gift for you", &added.replace('"', ""));
+            assert!(shown(&files).0 >= 1, "{name} in a subject");
+        }
+    }
+    let deep = format!("segment: buyers\ntitle: \"B\"\nwhere: {}", many("[", 100_000));
+    for text in [deep, format!("segment: buyers\ntitle: \"B\"\nwhere: {}", many("{ not: ", 20_000))] {
+        let mut files = workspace();
+        files.insert("campaigns/segments/buyers.yaml", text);
+        assert!(shown(&files).0 >= 1);
     }
 }

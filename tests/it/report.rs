@@ -264,6 +264,22 @@ async fn the_report_reads_well_in_a_terminal_in_json_and_as_rows() {
     insta::assert_snapshot!("report_overview", reports::overview_table(std::slice::from_ref(&report)));
     let page = reports::page::page(&report, KYIV);
     assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("<link"));
+    // Names that somebody writes into files, or sends in, are words on the page and nothing else.
+    let mut hostile = report.clone();
+    let evil = "\"><script>alert('x')</script><img src=x onerror=alert(1)>";
+    hostile.title = evil.into();
+    hostile.campaign = evil.into();
+    hostile.measures[0].event = evil.into();
+    hostile.measures[0].arms[1].arm = evil.into();
+    hostile.measures[0].lifts.iter_mut().for_each(|lift| lift.arm = evil.into());
+    hostile.measures[0].currency = evil.into();
+    hostile.attributed[0].event = evil.into();
+    hostile.attributed[0].currency = Some(evil.into());
+    hostile.variants[0].variant = evil.into();
+    hostile.links[0].target = evil.into();
+    hostile.sites[0].site = evil.into();
+    let shown = reports::page::page(&hostile, KYIV);
+    assert!(!shown.contains("<script") && !shown.contains("<img") && shown.contains("&lt;script&gt;"));
     if let Some(path) = std::env::var_os("POSTHASTE_SHOW_REPORT") {
         std::fs::write(path, page).unwrap();
     }

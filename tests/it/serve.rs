@@ -550,3 +550,29 @@ async fn a_scanner_s_storm_makes_no_human_click_and_no_unsubscription() {
         assert_eq!(world.consents().await, []);
     }
 }
+
+#[tokio::test]
+async fn what_is_too_large_or_meant_for_another_address_changes_nothing() {
+    for world in worlds().await {
+        let large = "x".repeat(2 << 20);
+        let request = world.client.post(format!("{}/events", world.address)).bearer_auth(KEY).body(format!("[{{\"a\": \"{large}\"}}]"));
+        assert_eq!(world.send(request).await.status, 413, "{}", world.name);
+        let unsubscribe = world.path('u', Kind::Unsubscribe, 1);
+        let body = format!("List-Unsubscribe=One-Click&x={large}");
+        assert_eq!(world.post(&unsubscribe, FORM, &body).await.status, 413);
+        assert_eq!(world.post("/conversions", "application/json", &large).await.status, 413);
+        // A token opens the door that it was made for, and no other.
+        let open = world.tokens.sign(Kind::Open, MessageId(1));
+        for door in ['u', 'p', 'k', 'v'] {
+            assert_eq!(world.get(&format!("/{door}/{open}")).await.status, 404, "/{door}");
+        }
+        let view = world.tokens.sign(Kind::View, MessageId(1));
+        assert_eq!(world.post(&format!("/u/{view}"), FORM, "List-Unsubscribe=One-Click").await.status, 404);
+        assert_eq!(world.get(&format!("/conversion.gif?ck={open}&id=1&value=5")).await.status, 200);
+        for (path, body) in [("/events", "[".repeat(200_000)), ("/events", "{\"a\":".repeat(100_000))] {
+            let request = world.client.post(format!("{}{path}", world.address)).bearer_auth(KEY).body(body);
+            assert_eq!(world.send(request).await.status, 400);
+        }
+        assert_eq!((world.events().await, world.consents().await.len(), world.taken.0.lock().unwrap().len()), (0, 0, 0), "{}", world.name);
+    }
+}

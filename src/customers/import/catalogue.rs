@@ -98,7 +98,13 @@ impl Catalogue {
             return Ok(read);
         }
         if *declared {
-            return Err(format!("{} is no {} (attribute `{path}`)", shown(value), values::type_word(kind)));
+            let help = match kind {
+                ValueType::Date | ValueType::DateTime => {
+                    "; write it like 1990-01-31, or name how dates are written in a mapping: dates: \"DD.MM.YYYY\""
+                }
+                _ => "",
+            };
+            return Err(format!("{} is no {} (attribute `{path}`){help}", shown(value), values::type_word(kind)));
         }
         let misfits = self.misfits.entry(path.to_string()).or_insert_with(|| Misfits { count: 0, first_line: line, first: shown(value) });
         misfits.count += 1;

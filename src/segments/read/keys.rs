@@ -53,6 +53,7 @@ impl<'n> Keys<'n> {
             clean = false;
             let help = match nearest(&key.text, self.asked.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
+                None if in_words(&key.text).is_some() => in_words(&key.text).unwrap_or_default().to_string(),
                 None if self.asked.is_empty() => format!("{of} has no other keys"),
                 None => format!("beside {of} may stand: {}", self.asked.join(", ")),
             };
@@ -60,4 +61,17 @@ impl<'n> Keys<'n> {
         }
         clean
     }
+}
+
+/// What a sign of formulas is called here.
+fn in_words(sign: &str) -> Option<&'static str> {
+    Some(match sign {
+        ">" => "write `more_than: 100`",
+        "<" => "write `less_than: 100`",
+        ">=" | "=>" => "write `at_least: 100`",
+        "<=" | "=<" => "write `at_most: 100`",
+        "=" | "==" => "write `is: …`",
+        "!=" | "<>" => "write `not: { attribute: …, is: … }`",
+        _ => return None,
+    })
 }

@@ -1,8 +1,11 @@
 //! Reads a condition from a file: every problem at its words, with what to do.
 
+mod dates;
 mod history;
 mod keys;
 mod paths;
+mod properties;
+mod sense;
 mod tests;
 #[cfg(test)]
 mod cases;

@@ -2,24 +2,22 @@
 
 use super::Reader;
 use super::keys::Keys;
-use super::paths::Fields;
 use crate::diagnostics::{Span, nearest};
-use crate::literals::{DateExpression, Money, Unit, ValueType};
+use crate::literals::{DateExpression, Money, ValueType};
 use crate::segments::model::*;
 use crate::yaml::{Node, Value};
-use chrono::Utc;
 
-const NUMBER_TESTS: &[(&str, Comparison)] = &[
+pub(super) const NUMBER_TESTS: &[(&str, Comparison)] = &[
     ("more_than", Comparison::MoreThan),
     ("less_than", Comparison::LessThan),
     ("at_least", Comparison::AtLeast),
     ("at_most", Comparison::AtMost),
 ];
-const TEXT_TESTS: &[&str] = &["starts_with", "ends_with", "contains"];
-const DATE_TESTS: &[&str] = &["before", "after", "within", "within_next", "anniversary"];
-const LIST_TESTS: &[&str] = &["has", "has_any", "has_all", "size"];
-const LATER_TESTS: &[&str] = &["top", "bottom", "among"];
-const ALL_TESTS: &[&str] = &[
+pub(super) const TEXT_TESTS: &[&str] = &["starts_with", "ends_with", "contains"];
+pub(super) const DATE_TESTS: &[&str] = &["before", "after", "within", "within_next", "anniversary"];
+pub(super) const LIST_TESTS: &[&str] = &["has", "has_any", "has_all", "size"];
+pub(super) const LATER_TESTS: &[&str] = &["top", "bottom", "among"];
+pub(super) const ALL_TESTS: &[&str] = &[
     "is",
     "in",
     "missing",
@@ -104,8 +102,12 @@ impl Reader<'_, '_> {
     }
 
     /// Whether the test belongs to the declared type.
-    fn fits(&mut self, span: Span, key: &str, name: &str, declared: Option<&ValueType>) -> bool {
+    pub(super) fn fits(&mut self, span: Span, key: &str, name: &str, declared: Option<&ValueType>) -> bool {
         let Some(declared) = declared else { return true };
+        // A type that does not exist has been told where it is declared.
+        if matches!(declared, ValueType::Catalog(name) if !self.known.catalogs.contains_key(name)) {
+            return true;
+        }
         let allowed: Vec<&str> = tests_of(declared);
         if allowed.contains(&key) {
             return true;
@@ -126,7 +128,7 @@ impl Reader<'_, '_> {
         false
     }
 
-    fn test(&mut self, key: &str, node: &Node, declared: Option<&ValueType>) -> Option<Vec<Test>> {
+    pub(super) fn test(&mut self, key: &str, node: &Node, declared: Option<&ValueType>) -> Option<Vec<Test>> {
         let kind = declared.map_or(Kind::Loose, kind_of);
         Some(match key {
             "missing" => vec![Test::Missing(self.boolean(node)?)],
@@ -179,7 +181,7 @@ impl Reader<'_, '_> {
     }
 
     /// `is` and `in`.
-    fn is(&mut self, node: &Node, kind: Kind) -> Option<Test> {
+    pub(super) fn is(&mut self, node: &Node, kind: Kind) -> Option<Test> {
         let items = self.items(node)?;
         let dates = kind == Kind::Date || kind == Kind::Loose && items.iter().all(looks_like_date);
         if dates {
@@ -190,7 +192,7 @@ impl Reader<'_, '_> {
         Some(Test::Is(self.each(node, |reader, node| reader.operand(node, kind))?))
     }
 
-    fn between(&mut self, node: &Node, kind: Kind) -> Option<Vec<Test>> {
+    pub(super) fn between(&mut self, node: &Node, kind: Kind) -> Option<Vec<Test>> {
         let Some([low, high]) = node.list() else {
             self.problem(node.span, "`between` wants two values", "", "write `between: [ 10, 20 ]`; both are included");
             return None;
@@ -208,113 +210,6 @@ impl Reader<'_, '_> {
             return None;
         }
         Some(vec![Test::Compare(Comparison::AtLeast, low), Test::Compare(Comparison::AtMost, high)])
-    }
-
-    fn date_between(&mut self, node: &Node, low: &Node, high: &Node) -> Option<Vec<DateTest>> {
-        let (from, until) = (self.date_operand(low), self.date_operand(high));
-        let (from, until) = (from?, until?);
-        if let (DateOperand::Expression(first), DateOperand::Expression(last)) = (&from, &until)
-            && self.is_later(*first, *last)
-        {
-            self.problem(node.span, "nothing lies between these two", "the first is later than the second", "write the earlier one first");
-            return None;
-        }
-        Some(vec![DateTest::From(from), DateTest::Until(until)])
-    }
-
-    /// Whether `first` is later than `last` on any day: both relative to today, or both fixed.
-    pub(super) fn is_later(&self, first: DateExpression, last: DateExpression) -> bool {
-        let relative = |expression| !matches!(expression, DateExpression::Date(_) | DateExpression::Time(_));
-        let now = chrono::DateTime::<Utc>::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
-        relative(first) == relative(last) && first.day(now, self.known.zone) > last.day(now, self.known.zone)
-    }
-
-    /// A mapping of date tests: of `anniversary`, `first`, `last`.
-    pub(super) fn date_tests(&mut self, node: &Node, declared: &ValueType) -> Option<Vec<DateTest>> {
-        let Some(entries) = node.map() else {
-            self.problem(
-                node.span,
-                "date tests are expected",
-                format!("this is {}", node.kind()),
-                "write for example `{ within_next: 7 days }`",
-            );
-            return None;
-        };
-        let mut keys = Keys::of(entries);
-        let tests = self.date_tests_among(&mut keys, declared);
-        let clean = keys.finish(self, "date tests");
-        let tests = tests?;
-        if tests.is_empty() && clean {
-            self.problem(node.span, "nothing is asked of the date", "empty", "write for example `{ within: 7 days }`");
-        }
-        (clean && !tests.is_empty()).then_some(tests)
-    }
-
-    pub(super) fn date_tests_among(&mut self, keys: &mut Keys<'_>, declared: &ValueType) -> Option<Vec<DateTest>> {
-        let mut tests = Vec::new();
-        let mut fine = true;
-        for key in ["is", "before", "after", "between", "within", "within_next"] {
-            let Some(node) = keys.take(key) else { continue };
-            let read = match key {
-                "is" => self.date_operand(node).map(|operand| vec![DateTest::Is(operand)]),
-                "before" => self.date_operand(node).map(|operand| vec![DateTest::Before(operand)]),
-                "after" => self.date_operand(node).map(|operand| vec![DateTest::After(operand)]),
-                "within" => self.duration_for(node, Some(declared)).map(|duration| vec![DateTest::Within(duration)]),
-                "within_next" => self.duration_for(node, Some(declared)).map(|duration| vec![DateTest::WithinNext(duration)]),
-                _ => match node.list() {
-                    Some([low, high]) => self.date_between(node, low, high),
-                    _ => {
-                        self.problem(
-                            node.span,
-                            "`between` wants two dates",
-                            "",
-                            "write `between: [ 180 days ago, 90 days ago ]`; both are included",
-                        );
-                        None
-                    }
-                },
-            };
-            match read {
-                Some(read) => tests.extend(read),
-                None => fine = false,
-            }
-        }
-        fine.then_some(tests)
-    }
-
-    /// A duration beside a date: a day has no hours.
-    fn duration_for(&mut self, node: &Node, declared: Option<&ValueType>) -> Option<crate::literals::Duration> {
-        let duration = self.duration(node)?;
-        if declared == Some(&ValueType::Date) && duration.unit < Unit::Day {
-            self.problem(
-                node.span,
-                "a date has no hours",
-                "shorter than a day",
-                "write days or longer, or declare the attribute as datetime",
-            );
-            return None;
-        }
-        Some(duration)
-    }
-
-    pub(super) fn date_operand(&mut self, node: &Node) -> Option<DateOperand> {
-        if node.map().is_some() {
-            return match self.reference(node, Kind::Date)? {
-                Operand::Attribute(path, _) => Some(DateOperand::Attribute(path)),
-                _ => None,
-            };
-        }
-        self.date(node).map(DateOperand::Expression)
-    }
-
-    /// A text to look for: not empty.
-    fn part(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node, "a text")?;
-        if text.is_empty() {
-            self.problem(node.span, "every text has this", "empty", "write at least one letter");
-            return None;
-        }
-        Some(text)
     }
 
     /// A value of this kind, or `{ attribute: PATH }`.
@@ -378,7 +273,7 @@ impl Reader<'_, '_> {
     }
 
     /// `{ attribute: PATH }` as a value.
-    fn reference(&mut self, node: &Node, kind: Kind) -> Option<Operand> {
+    pub(super) fn reference(&mut self, node: &Node, kind: Kind) -> Option<Operand> {
         let help = "a value of the customer is written `{ attribute: PATH }`";
         match node.map() {
             Some([(key, path)]) if key.text == "attribute" => {
@@ -420,7 +315,7 @@ impl Reader<'_, '_> {
     }
 
     /// An item of a list: a value, or tests on a row.
-    fn item(&mut self, node: &Node, item: Option<&ValueType>) -> Option<Item> {
+    pub(super) fn item(&mut self, node: &Node, item: Option<&ValueType>) -> Option<Item> {
         let reference = node.map().is_some_and(|entries| entries.len() == 1 && entries[0].0.text == "attribute");
         match (item, node.map()) {
             (Some(ValueType::Nested(fields)), Some(_)) => self.properties(node, Some(fields), "a row of the list").map(Item::Row),
@@ -452,145 +347,6 @@ impl Reader<'_, '_> {
             },
         }
     }
-
-    fn size(&mut self, node: &Node) -> Option<Vec<(Comparison, f64)>> {
-        let Some(entries) = node.map() else {
-            return self.number(node).map(|number| vec![(Comparison::Is, number)]);
-        };
-        let mut keys = Keys::of(entries);
-        let tests = self.number_tests(&mut keys, Kind::Number);
-        keys.finish(self, "`size`").then_some(())?;
-        let tests = tests?;
-        if tests.is_empty() {
-            self.problem(node.span, "nothing is asked of the size", "empty", "write for example `size: { at_least: 2 }`");
-            return None;
-        }
-        Some(numbers(tests))
-    }
-
-    /// The number tests among the keys; none is fine.
-    pub(super) fn number_tests(&mut self, keys: &mut Keys<'_>, kind: Kind) -> Option<Vec<(Comparison, Operand)>> {
-        let mut tests = Vec::new();
-        let mut fine = true;
-        for later in LATER_TESTS {
-            if let Some((key, _)) = keys.take_entry(later) {
-                self.later(key.span, &format!("the test `{later}`"));
-                fine = false;
-            }
-        }
-        let words = std::iter::once(("is", Comparison::Is)).chain(NUMBER_TESTS.iter().copied());
-        for (word, comparison) in words {
-            if let Some(node) = keys.take(word) {
-                match self.operand(node, number_kind(kind, &[node])) {
-                    Some(operand) => tests.push((comparison, operand)),
-                    None => fine = false,
-                }
-            }
-        }
-        if let Some(node) = keys.take("between") {
-            match self.between(node, if kind == Kind::Loose { Kind::Loose } else { kind }) {
-                Some(read) => {
-                    for test in read {
-                        match test {
-                            Test::Compare(comparison, operand) => tests.push((comparison, operand)),
-                            _ => {
-                                self.problem(node.span, "numbers are expected", "these are dates", "");
-                                fine = false;
-                            }
-                        }
-                    }
-                }
-                None => fine = false,
-            }
-        }
-        fine.then_some(tests)
-    }
-
-    /// Property → value, list of values, or tests.
-    pub(super) fn properties(&mut self, node: &Node, fields: Option<&Fields>, of: &str) -> Option<PropertyTests> {
-        let Some(entries) = node.map().filter(|entries| !entries.is_empty()) else {
-            self.problem(
-                node.span,
-                "properties and their values are expected",
-                format!("this is {}", node.kind()),
-                "write for example `{ category: shoes, price: { more_than: 100 } }`",
-            );
-            return None;
-        };
-        let mut read = PropertyTests::default();
-        let mut fine = true;
-        for (key, value) in entries {
-            let Some((path, declared)) = self.property_path(key.span, &key.text, fields, of) else {
-                fine = false;
-                continue;
-            };
-            let tests = match &value.value {
-                Value::Map(inner) if !(inner.len() == 1 && inner[0].0.text == "attribute") => {
-                    let mut keys = Keys::of(inner);
-                    let tests = self.tests(value.span, &key.text, declared.as_ref(), &mut keys);
-                    keys.finish(self, &format!("tests of `{}`", key.text)).then_some(tests).flatten()
-                }
-                _ => {
-                    if self.fits(value.span, "is", &key.text, declared.as_ref()) {
-                        self.is(value, declared.as_ref().map_or(Kind::Loose, kind_of)).map(|test| vec![test])
-                    } else {
-                        None
-                    }
-                }
-            };
-            match tests {
-                Some(tests) => read.tests.push((path, tests)),
-                None => fine = false,
-            }
-        }
-        fine.then_some(read)
-    }
-
-    /// Cheap contradictions between the number tests of one value.
-    fn satisfiable(&mut self, span: Span, name: &str, tests: &[Test]) -> bool {
-        let (mut low, mut high) = (None::<(f64, bool)>, None::<(f64, bool)>);
-        for test in tests {
-            let Test::Compare(comparison, operand) = test else { continue };
-            let Some(size) = self.size_of(operand) else { continue };
-            match comparison {
-                Comparison::MoreThan | Comparison::AtLeast => {
-                    let open = *comparison == Comparison::MoreThan;
-                    if low.is_none_or(|(known, _)| size > known) {
-                        low = Some((size, open));
-                    }
-                }
-                Comparison::LessThan | Comparison::AtMost => {
-                    let open = *comparison == Comparison::LessThan;
-                    if high.is_none_or(|(known, _)| size < known) {
-                        high = Some((size, open));
-                    }
-                }
-                Comparison::Is => {}
-            }
-        }
-        if let (Some((low, low_open)), Some((high, high_open))) = (low, high)
-            && (low > high || low == high && (low_open || high_open))
-        {
-            self.problem(
-                span,
-                format!("nobody can satisfy this: nothing lies between the bounds of `{name}`"),
-                "the lower bound is above the upper one",
-                "",
-            );
-            return false;
-        }
-        true
-    }
-
-    fn size_of(&self, operand: &Operand) -> Option<f64> {
-        match operand {
-            Operand::Number(number) => Some(*number),
-            Operand::Money(money) => {
-                crate::segments::values::Currencies::new(self.known.currency, self.known.rates).convert(money).map(|minor| minor as f64)
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Number tests whose operands are plain numbers.
@@ -615,7 +371,7 @@ pub(super) fn kind_of(declared: &ValueType) -> Kind {
     }
 }
 
-fn tests_of(declared: &ValueType) -> Vec<&'static str> {
+pub(super) fn tests_of(declared: &ValueType) -> Vec<&'static str> {
     let mut allowed = vec!["missing"];
     match declared {
         ValueType::Text | ValueType::Catalog(_) => allowed.extend(["is", "in"].iter().chain(TEXT_TESTS)),
@@ -631,7 +387,7 @@ fn tests_of(declared: &ValueType) -> Vec<&'static str> {
     allowed
 }
 
-fn item_type(declared: Option<&ValueType>) -> Option<&ValueType> {
+pub(super) fn item_type(declared: Option<&ValueType>) -> Option<&ValueType> {
     match declared {
         Some(ValueType::List(item)) => Some(item),
         _ => None,
@@ -639,7 +395,7 @@ fn item_type(declared: Option<&ValueType>) -> Option<&ValueType> {
 }
 
 /// For what is not declared: money when a currency is written, else numbers.
-fn number_kind(kind: Kind, nodes: &[&Node]) -> Kind {
+pub(super) fn number_kind(kind: Kind, nodes: &[&Node]) -> Kind {
     match kind {
         Kind::Loose if nodes.iter().any(|node| looks_like_money(node)) => Kind::Money,
         Kind::Loose => Kind::Number,
@@ -657,11 +413,11 @@ pub(super) fn looks_like_date(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar { text, quoted: false } if DateExpression::read(text).is_ok())
 }
 
-fn tests_word(word: &str) -> bool {
+pub(super) fn tests_word(word: &str) -> bool {
     ALL_TESTS.contains(&word)
 }
 
-fn name_of(kind: Kind) -> &'static str {
+pub(super) fn name_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Loose => "a value",
         Kind::Text => "a text",
@@ -672,7 +428,7 @@ fn name_of(kind: Kind) -> &'static str {
     }
 }
 
-fn example(name: &str, declared: Option<&ValueType>) -> String {
+pub(super) fn example(name: &str, declared: Option<&ValueType>) -> String {
     let test = match declared {
         Some(ValueType::Number) => "at_least: 10",
         Some(ValueType::Money) => "at_least: 500",

@@ -5,7 +5,7 @@ use super::message::overlaid;
 use super::model::*;
 use super::part::inside;
 use super::variables::Variables;
-use crate::diagnostics::{Problem, Problems, Span};
+use crate::diagnostics::{Problem, Problems, Severity, Span};
 use crate::templates::{Library, Links, MessageTemplate, Need, Part, Source};
 use crate::types::{Channel, Class};
 use crate::yaml::Node;
@@ -77,13 +77,22 @@ impl Checked<'_> {
                     }
                 }
                 Err(faults) => {
-                    for fault in faults {
+                    // What is wrong in a template's own files has been told there.
+                    let told = self.is_told(message);
+                    for fault in faults.into_iter().filter(|fault| !(told && fault.part == Part::Body)) {
                         let span = words_span(node, fault.part, &fault.language);
                         self.problems.push(fault.at(self.file, span));
                     }
                 }
             }
         }
+    }
+
+    /// Whether the files of the message's template have problems.
+    fn is_told(&self, message: &Message) -> bool {
+        let MessageBody::Template(name) = &message.body else { return false };
+        let files = self.library.reaches(name);
+        self.library.has(name) && self.problems.iter().any(|problem| problem.severity == Severity::Problem && files.contains(&problem.file))
     }
 
     fn at(&mut self, need: &Need, node: &Node, mut problem: Problem) {

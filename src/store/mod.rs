@@ -190,6 +190,9 @@ impl Store {
                     // Who is cut off or frozen in the middle of a transaction keeps nobody waiting for its rows much longer than its lease.
                     ("idle_in_transaction_session_timeout", "20s"),
                     ("tcp_user_timeout", "20s"),
+                    ("tcp_keepalives_idle", "10"),
+                    ("tcp_keepalives_interval", "5"),
+                    ("tcp_keepalives_count", "2"),
                 ]);
             // A pool tries until its time is over and forgets why; one connection says at once what is wrong.
             let first = options.connect().await.map_err(Error::Open)?;

@@ -8,7 +8,7 @@ use super::part::Part;
 use super::shapes::lacks;
 use super::tables::campaign::CAMPAIGN;
 use super::{arms, audience, schedule, tests};
-use crate::literals::{Duration, WrittenTime};
+use crate::literals::{Duration, Rate, WrittenTime};
 use crate::schedule::Rule;
 use crate::segments;
 use crate::types::Class;
@@ -66,6 +66,8 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
         message,
         arms,
         limit_audience: part.inner("limits").and_then(|limits| limits.whole("audience")),
+        limit_rate: part.inner("limits").and_then(|limits| Rate::read(limits.text("rate")?).ok()),
+        stop_if: StopIf::read(part.inner("stop_if")),
         re_entry: match part.text("re_entry") {
             Some("never") => ReEntry::Never,
             Some(text) => Duration::read(text).map_or(ReEntry::Always, ReEntry::After),

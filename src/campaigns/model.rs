@@ -2,7 +2,9 @@
 //!
 //! The shapes follow files.md §2–3. What is read but not built yet never gets this far: it is a problem of the file.
 
-pub use super::policy::{CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, Narrowed, Policy, QuietDay, QuietRule};
+pub use super::policy::{
+    CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, Narrowed, Policy, QuietDay, QuietRule, StopIf,
+};
 pub use super::timing::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, Window};
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
 pub use crate::segments::Catalog;
@@ -147,6 +149,9 @@ pub struct Campaign {
     pub arms: Arms,
     /// At most so many people get a message in a run; who is over is refused `over_audience`.
     pub limit_audience: Option<u64>,
+    /// The campaign's own pace, over all machines.
+    pub limit_rate: Option<Rate>,
+    pub stop_if: StopIf,
     pub re_entry: ReEntry,
     pub tests: Vec<Test>,
     /// Paths of all files this campaign is made of: itself, segments, templates, partials, locales; posthaste.yaml too.

@@ -23,6 +23,70 @@ pub struct Policy {
     pub blackout: Vec<DateRange>,
     /// Share of all customers who get no advertising from any campaign.
     pub holdout: Share,
+    /// For every campaign.
+    pub stop_if: StopIf,
+}
+
+/// What holds a run until a person has looked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StopIf {
+    /// People selected.
+    pub audience_below: Option<u64>,
+    pub audience_above: Option<u64>,
+    /// Shares of what was delivered, from 500 on.
+    pub complaints: Option<Share>,
+    pub hard_bounces: Option<Share>,
+    pub unsubscribes: Option<Share>,
+    pub failures: Option<Share>,
+}
+
+impl StopIf {
+    /// Where nothing is written.
+    pub const ALWAYS: StopIf = StopIf {
+        audience_below: None,
+        audience_above: None,
+        complaints: Some(Share(30)),
+        hard_bounces: Some(Share(500)),
+        unsubscribes: None,
+        failures: None,
+    };
+
+    pub fn read(part: Option<Part<'_>>) -> Self {
+        let Some(part) = part else { return StopIf::default() };
+        StopIf {
+            audience_below: part.whole("audience_below"),
+            audience_above: part.whole("audience_above"),
+            complaints: part.share("complaints"),
+            hard_bounces: part.share("hard_bounces"),
+            unsubscribes: part.share("unsubscribes"),
+            failures: part.share("failures"),
+        }
+    }
+
+    /// What is written here, else there.
+    pub fn or(self, other: Self) -> Self {
+        StopIf {
+            audience_below: self.audience_below.or(other.audience_below),
+            audience_above: self.audience_above.or(other.audience_above),
+            complaints: self.complaints.or(other.complaints),
+            hard_bounces: self.hard_bounces.or(other.hard_bounces),
+            unsubscribes: self.unsubscribes.or(other.unsubscribes),
+            failures: self.failures.or(other.failures),
+        }
+    }
+
+    /// Both hold: the stricter of the two counts.
+    pub fn and(self, other: Self) -> Self {
+        let least = |one: Option<Share>, two: Option<Share>| [one, two].into_iter().flatten().min();
+        StopIf {
+            audience_below: self.audience_below.max(other.audience_below),
+            audience_above: [self.audience_above, other.audience_above].into_iter().flatten().min(),
+            complaints: least(self.complaints, other.complaints),
+            hard_bounces: least(self.hard_bounces, other.hard_bounces),
+            unsubscribes: least(self.unsubscribes, other.unsubscribes),
+            failures: least(self.failures, other.failures),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -114,7 +178,9 @@ pub struct Narrowed {
 
 /// Reads what stands under `policy`; `None`: nothing does.
 pub fn read(part: Option<Part<'_>>, problems: &mut Problems) -> Policy {
-    let Some(part) = part else { return Policy { consent: with_defaults(Vec::new()), ..Policy::default() } };
+    let Some(part) = part else {
+        return Policy { consent: with_defaults(Vec::new()), stop_if: StopIf::ALWAYS, ..Policy::default() };
+    };
     let inner = |node| Part { file: part.file, node };
     let quiet_hours: Vec<QuietRule> = part.items("quiet_hours").iter().filter_map(|node| quiet_rule(inner(node), part, problems)).collect();
     Policy {
@@ -123,6 +189,7 @@ pub fn read(part: Option<Part<'_>>, problems: &mut Problems) -> Policy {
         holidays: part.entries("holidays").map(|(country, _, node)| (country.to_string(), dates(node))).collect(),
         blackout: part.get("blackout").map(dates).unwrap_or_default(),
         holdout: part.share("holdout").unwrap_or(Share(0)),
+        stop_if: StopIf::read(part.inner("stop_if")).or(StopIf::ALWAYS),
         quiet_hours,
     }
 }

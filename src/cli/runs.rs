@@ -65,8 +65,8 @@ enum What {
 }
 
 /// Columns of the listing.
-pub const COLUMNS: [&str; 11] =
-    ["campaign", "run", "state", "due", "selected", "refused", "messages", "waiting", "accepted", "failed", "left_out"];
+pub const COLUMNS: [&str; 12] =
+    ["campaign", "run", "state", "due", "selected", "refused", "messages", "waiting", "held", "accepted", "failed", "left_out"];
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
     let store = global.store().await?;
@@ -82,6 +82,14 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             sums.extend(waiting.map(|(state, why, count)| json!({ "what": format!("{}: {why}", state.word()), "count": count })));
             let arms: Vec<String> = store.arms(run.id).await?.into_iter().map(|arm| arm.name).collect();
             eprintln!("{campaign}, run {number}, due {}, {}; arms: {}", run.due_at, run.state, arms.join(", "));
+            if let Some(why) = &run.held_why {
+                let now = if run.is_held {
+                    format!("held: {why}; `posthaste runs resume {campaign} {number}` lets it go on")
+                } else {
+                    format!("it was held ({why}), and a person let it go on")
+                };
+                eprintln!("{now}");
+            }
             table::print(global.format, &["what", "count"], &sums)?;
         }
         What::Pause { campaign, number } => {
@@ -215,10 +223,10 @@ pub async fn rows(store: &Store, campaign: Option<&str>) -> anyhow::Result<Vec<V
     for run in store.runs_of(campaign).await? {
         let funnel = store.funnel(&run.key, Some(run.number)).await?;
         rows.push(json!({
-            "campaign": run.key, "run": run.number, "state": run.state, "due": run.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            "selected": funnel.selected(), "refused": funnel.refused(), "messages": funnel.all_messages(), "waiting": funnel.waiting(),
+            "campaign": run.key, "run": run.number, "state": if run.is_held { "held" } else { run.state.word() }, "due": run.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            "selected": funnel.selected(), "refused": funnel.refused(), "messages": funnel.all_messages(), "waiting": funnel.waiting(), "held": funnel.in_state(MessageState::Held),
             "accepted": funnel.accepted(), "failed": funnel.in_state(crate::types::MessageState::Failed),
-            "left_out": run.left_out,
+            "left_out": run.left_out, "held_because": run.held_why.as_ref().filter(|_| run.is_held),
         }));
     }
     Ok(rows)

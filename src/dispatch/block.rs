@@ -332,7 +332,7 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
 
 impl Inner {
     /// The run with its compiled version, read once and kept.
-    async fn sending(&self, run: RunId) -> Result<Arc<Sending>, crate::plan::Error> {
+    pub(super) async fn sending(&self, run: RunId) -> Result<Arc<Sending>, crate::plan::Error> {
         if let Some(found) = self.runs().get(&run) {
             return Ok(found.clone());
         }
@@ -354,7 +354,9 @@ impl Inner {
             Ok(campaign) => !row.is_test && reserved_classes(&self.store).await?.contains(&campaign.class.code()),
             Err(error) => return Err(error),
         };
-        let sending = Arc::new(Sending { run: row, compiled, arms, samples, rate: None, is_reserved });
+        let rate = campaign_of(&compiled.definitions, &row.key).ok().and_then(|campaign| campaign.limit_rate);
+        let rate = rate.map(|rate| self.rates.get(&format!("campaign:{}", row.key), rate.per_second()));
+        let sending = Arc::new(Sending { run: row, compiled, arms, samples, rate, is_reserved });
         self.runs().insert(run, sending.clone());
         Ok(sending)
     }

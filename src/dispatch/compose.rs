@@ -73,6 +73,8 @@ impl Sending {
             planned_at: None,
             finished_at: None,
             left_out: None,
+            held_why: None,
+            is_held: false,
         };
         let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();
         let compiled = Arc::new(Compiled::new(definitions, key, VersionId(0)));

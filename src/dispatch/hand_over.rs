@@ -182,5 +182,8 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             }
         }
     }
+    if answer.state == MessageState::Failed {
+        inner.stops.failed(flight.run);
+    }
     inner.committer.answer(answer);
 }

@@ -16,6 +16,7 @@ mod permits;
 mod rate;
 mod recover;
 mod retry;
+mod stops;
 mod sites;
 
 pub use breaker::{Admission, Breaker};
@@ -98,6 +99,7 @@ pub(crate) struct Inner {
     stalled: Mutex<HashMap<RunId, Time>>,
     runs: Mutex<HashMap<RunId, Arc<Sending>>>,
     versions: Mutex<HashMap<VersionId, Arc<Compiled>>>,
+    stops: stops::Stops,
     flying: TaskTracker,
     stop: CancellationToken,
 }
@@ -144,6 +146,7 @@ impl Dispatcher {
                 stalled: Mutex::default(),
                 runs: Mutex::default(),
                 versions: Mutex::default(),
+                stops: stops::Stops::default(),
                 flying: TaskTracker::new(),
                 stop: parts.stop,
             }),
@@ -179,9 +182,13 @@ impl Dispatcher {
         let before = inner.handed_over.load(Ordering::SeqCst);
         let blocks = TaskTracker::new();
         let at_once = if inner.clock.is_virtual() { 1 } else { BLOCKS_AT_ONCE };
+        stops::look(inner).await?;
         self.look_at_brakes().await?;
         while !inner.stop.is_cancelled() {
             let now = inner.clock.now();
+            if !inner.clock.is_virtual() {
+                stops::look(inner).await?;
+            }
             if !inner.lease.holds(now) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;

@@ -22,6 +22,7 @@ pub use reach::country_of_phone;
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 
 use crate::campaigns::{Campaign, Definitions};
+use crate::policy::stops;
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
 use crate::store::runs::Run;
@@ -142,8 +143,13 @@ impl Planner {
         }
         caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now).await?;
         self.store.drop_plan(run.id).await?;
-        let arms = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
-        self.store.finish_planning(run.id, &arms, now).await?;
+        let (arms, selected) = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
+        let stop_if = campaign.stop_if.and(definitions.workspace.policy.stop_if);
+        let held = stops::audience(&stop_if, selected).filter(|_| !run.is_test && run.held_why.is_none());
+        self.store.finish_planning(run.id, &arms, held.as_deref(), now).await?;
+        if let Some(why) = held {
+            tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
+        }
         // What happened between the due time and now has come in before there was anybody to convert.
         self.store.convert_earlier(run.id, &Measures::of(run.version, campaign, &definitions.workspace)).await?;
         self.store.tell().await?;

@@ -185,7 +185,7 @@ pub fn selection(
     }
 }
 
-/// Plans a run that has no rows yet; gives its arms.
+/// Plans a run that has no rows yet; gives its arms, and how many were selected.
 pub async fn plan(
     store: &Store,
     definitions: &Definitions,
@@ -193,7 +193,7 @@ pub async fn plan(
     run: &Run,
     forced: Option<&BTreeMap<String, String>>,
     now: Time,
-) -> Result<Vec<Arm>, store::Error> {
+) -> Result<(Vec<Arm>, u64), store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     let occurrence = Occurrence::of(run, &campaign.schedule);
     let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
@@ -205,9 +205,9 @@ pub async fn plan(
         (caps, limits) = (None, None);
     }
     let is_reserved = !run.is_test && reserved_classes(store).await?.contains(&campaign.class.code());
-    let mut ledger = Ledger { store, run, campaign, caps, is_reserved, now };
+    let mut ledger = Ledger { store, run, campaign, caps, is_reserved, selected: 0, now };
     walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut ledger, now).await?;
-    Ok(decider.arms.rows())
+    Ok((decider.arms.rows(), ledger.selected))
 }
 
 /// Counts what a run would be if it were planned now.
@@ -262,6 +262,7 @@ struct Ledger<'a> {
     caps: Option<Arbiter>,
     /// Messages of this class count for caps, today's or tomorrow's.
     is_reserved: bool,
+    selected: u64,
     now: Time,
 }
 
@@ -279,6 +280,7 @@ impl Sink for Ledger<'_> {
                 answered(&mut decided, &again, answers);
             }
         }
+        self.selected += decided.len() as u64;
         let rows = in_order(decided);
         let mut connection = change.connection();
         let first = connection.write_plan(self.run.id, &rows, self.now).await?;

@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod quiet;
+pub mod stops;
 mod zones;
 
 pub use zones::{Zones, zones_of};

@@ -99,6 +99,9 @@ fn because(row: &LedgerRow, state: Option<MessageState>, refusal: Option<Refusal
             let word = refusal.map_or("refused", Refusal::word);
             format!("Not sent, {word}: {}{detail}", refusal.map_or("another reason", |refusal| refused(refusal, row, known)))
         }
+        Some(MessageState::Planned | MessageState::Retry | MessageState::Deferred) if row.held.is_some() => {
+            format!("Not sent: its run is held and waits for a person: {}", row.held.as_deref().unwrap_or_default())
+        }
         Some(MessageState::Planned) if from_micros(row.due_at) > known.now => format!("Not sent yet: it is due on {}", time(row.due_at)),
         Some(MessageState::Planned) => format!("Not sent yet: it is due since {} and waits for its turn", time(row.due_at)),
         Some(MessageState::HandingOver) => format!("It is being handed over{by} since {}", time(row.changed_at)),

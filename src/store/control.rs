@@ -141,7 +141,7 @@ impl Store {
     /// Lets a paused run go on where it stood (one that was not planned to the end is planned anew); `false` when it is not paused.
     pub async fn resume_run(&self, run: RunId) -> Result<bool, Error> {
         let sql = format!(
-            "UPDATE runs SET state = CASE WHEN planned_at IS NULL THEN {} WHEN started_at IS NULL THEN {} ELSE {} END WHERE id = $1 AND state = {}",
+            "UPDATE runs SET held_at = NULL, state = CASE WHEN planned_at IS NULL THEN {} WHEN started_at IS NULL THEN {} ELSE {} END WHERE id = $1 AND state = {}",
             RunState::Planning.code(),
             RunState::Ready.code(),
             RunState::Running.code(),

@@ -5,6 +5,7 @@
 
 use super::batch::Connection;
 use super::control::may_send;
+use super::stops::seen_state;
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
@@ -297,10 +298,13 @@ impl Store {
 
     /// The sums of a campaign's runs, or of one run (tests are not counted).
     pub async fn funnel(&self, campaign: &str, run: Option<i64>) -> Result<Funnel, Error> {
-        let sql =
-            "SELECT m.state, COALESCE(CASE WHEN m.state = 0 THEN m.reason END, 0), COUNT(*), COUNT(m.bounced_at), COUNT(m.confirmed_at)
-                   FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
-                   WHERE c.key = $1 AND r.is_test = 0 AND ($2 = 0 OR r.number = $2) GROUP BY 1, 2";
+        let sql = format!(
+            "SELECT {}, COALESCE(CASE WHEN m.state = 0 THEN m.reason END, 0), COUNT(*), COUNT(m.bounced_at), COUNT(m.confirmed_at)
+             FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+             WHERE c.key = $1 AND r.is_test = 0 AND ($2 = 0 OR r.number = $2) GROUP BY 1, 2",
+            seen_state("m", "r")
+        );
+        let sql = sqlx::AssertSqlSafe(sql);
         let rows: Vec<(i16, i32, i64, i64, i64)> = match self {
             Store::Sqlite(sqlite) => sqlx::query_as(sql).bind(campaign).bind(run.unwrap_or(0)).fetch_all(&sqlite.read).await,
             Store::Postgres(pool) => sqlx::query_as(sql).bind(campaign).bind(run.unwrap_or(0)).fetch_all(pool).await,

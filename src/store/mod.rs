@@ -32,6 +32,7 @@ pub mod runs;
 pub mod settings;
 pub mod simulated;
 pub mod sql;
+pub mod stops;
 pub mod suppressions;
 pub mod samples;
 pub mod tallies;

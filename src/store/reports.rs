@@ -145,11 +145,12 @@ impl Store {
             "SELECT run_id, arm, channel, site, state, CAST(CASE WHEN state = known THEN reason ELSE 0 END AS SMALLINT) AS reason, COUNT(*) AS messages,
                     CAST(SUM(bounced) AS BIGINT) AS bounced, CAST(SUM(confirmed) AS BIGINT) AS confirmed
              FROM (SELECT m.run_id, m.arm, m.channel, m.site, m.state AS known, CAST(COALESCE(m.reason, 0) AS SMALLINT) AS reason,
-                          CAST(CASE WHEN m.changed_at <= given.until THEN m.state WHEN m.accepted_at <= given.until THEN {accepted} ELSE {planned} END AS SMALLINT) AS state,
+                          CAST(CASE WHEN m.changed_at <= given.until THEN {seen} WHEN m.accepted_at <= given.until THEN {accepted} ELSE {planned} END AS SMALLINT) AS state,
                           CASE WHEN m.state = {accepted} AND m.accepted_at <= given.until AND m.bounced_at <= given.until THEN 1 ELSE 0 END AS bounced,
                           CASE WHEN m.state = {accepted} AND m.confirmed_at <= given.until THEN 1 ELSE 0 END AS confirmed
-                   FROM {given} AS given JOIN messages m ON m.run_id = given.run) AS ledger
+                   FROM {given} AS given JOIN messages m ON m.run_id = given.run JOIN runs u ON u.id = m.run_id) AS ledger
              GROUP BY run_id, arm, channel, site, state, CASE WHEN state = known THEN reason ELSE 0 END",
+            seen = super::stops::seen_state("m", "u"),
             given = table(self.dialect(), &RUN)
         );
         self.read_batch("add up the ledger", sql, &input(runs, until)).await

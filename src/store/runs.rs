@@ -22,6 +22,9 @@ pub struct Run {
     pub finished_at: Option<Time>,
     /// Why it was left out instead of planned.
     pub left_out: Option<String>,
+    /// Why it was stopped by itself, and whether it still waits for a person.
+    pub held_why: Option<String>,
+    pub is_held: bool,
 }
 
 /// An arm of a run: 0 is held out.
@@ -38,9 +41,10 @@ pub const HELD_OUT: i16 = 0;
 pub const NOT_DRAWN: i16 = -1;
 
 const RUN: &str =
-    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out
+    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out,
+            r.held_why, CASE WHEN r.held_at IS NULL THEN 0 ELSE 1 END
                    FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
-type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>);
+type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>, Option<String>, i32);
 
 fn run_of(row: Row) -> Run {
     Run {
@@ -56,6 +60,8 @@ fn run_of(row: Row) -> Run {
         planned_at: row.9.map(from_micros),
         finished_at: row.10.map(from_micros),
         left_out: row.11,
+        held_why: row.12,
+        is_held: row.13 != 0,
     }
 }
 
@@ -177,16 +183,17 @@ impl Store {
         Ok(rows.into_iter().map(|(arm, name, held_out)| Arm { arm, name, held_out: held_out != 0 }).collect())
     }
 
-    /// The plan is complete: its arms are known and its messages may leave.
-    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], now: Time) -> Result<(), Error> {
+    /// The plan is complete: its arms are known and its messages may leave, unless the run is held because of this.
+    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], held: Option<&str>, now: Time) -> Result<(), Error> {
+        let state = if held.is_some() { RunState::Paused } else { RunState::Ready };
         in_transaction!(self, "finish planning", transaction => {
             for arm in arms {
                 sqlx::query("INSERT INTO arms (run_id, arm, name, held_out) VALUES ($1, $2, $3, $4)")
                     .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
                     .execute(&mut *transaction).await.doing("store the arms")?;
             }
-            sqlx::query("UPDATE runs SET state = $2, planned_at = $3 WHERE id = $1 AND state = $4")
-                .bind(run.0).bind(RunState::Ready.code()).bind(micros(now)).bind(RunState::Planning.code())
+            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, held_why = $5, held_at = CASE WHEN $5 IS NULL THEN NULL ELSE $3 END WHERE id = $1 AND state = $4")
+                .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held)
                 .execute(&mut *transaction).await.doing("finish planning")?;
         });
         Ok(())

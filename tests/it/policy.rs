@@ -282,3 +282,52 @@ async fn fifty_campaigns(database: &Database) {
     assert_eq!(sent.len() as i64 + capped, rows.len() as i64, "{}", database.name);
     eprintln!("{}: {} selected, {} sent, {capped} capped", database.name, rows.len(), sent.len());
 }
+
+#[tokio::test]
+async fn an_audience_outside_of_its_bounds_is_held_before_anything_is_sent_until_a_person_lets_it_go() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        advertising(&mut world, "sale", "2027-03-01 10:00", "stop_if: { audience_above: 2 }");
+        for email in ["ada@example.org", "bo@example.org", "cy@example.org"] {
+            world.person(email).await;
+        }
+        world.apply().await;
+        world.run_until("2027-03-01T11:00:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 3, held 3", "{}", database.name);
+        assert_eq!(world.outbox(), Vec::<String>::new());
+        let run = world.store.runs_of(Some("sale")).await.unwrap().remove(0);
+        assert_eq!((run.is_held, run.held_why.as_deref()), (true, Some("the audience is 3, more than 2")));
+        assert!(world.store.resume_run(run.id).await.unwrap());
+        world.run_until("2027-03-01T12:00:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 3, accepted 3", "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_held_when_complaints_pass_their_share_and_goes_on_when_a_person_has_looked() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign(
+            "sale",
+            &format!("{SALE}schedule: {{ at: 2027-03-01 10:00, spread: 4 hours }}\naudience: {{ segment: everyone, holdout: 0% }}\nmessage: {{ template: hello, subject: \"Hello\" }}\n"),
+        );
+        world.crowd(1200, &["UTC"]).await;
+        world.apply().await;
+        world.run_until("2027-03-01T12:30:00Z").await;
+        let sent = world.funnel("sale").await.accepted();
+        assert!((600..900).contains(&sent), "{sent}");
+        // Three in a thousand are the limit; as `respond` would count them.
+        let complaints = "INSERT INTO tallies (run_id, step, arm, metric, link, hour, site, slot, count) SELECT id, 0, 1, 22, 0, 0, 'other', 0, 3 FROM runs";
+        world.execute(complaints).await;
+        world.run_until("2027-03-01T14:30:00Z").await;
+        let funnel = world.funnel("sale").await;
+        assert_eq!((funnel.accepted(), funnel.waiting()), (sent, 0), "{}", database.name);
+        assert_eq!(funnel.in_state(posthaste::types::MessageState::Held), 1200 - sent);
+        let run = world.store.runs_of(Some("sale")).await.unwrap().remove(0);
+        assert!(run.held_why.as_deref().unwrap().starts_with("3 complaints of"), "{:?}", run.held_why);
+        // Who was warned decides; the run is not stopped a second time.
+        assert!(world.store.resume_run(run.id).await.unwrap());
+        world.run_until("2027-03-01T15:00:00Z").await;
+        assert_eq!(world.funnel("sale").await.accepted(), 1200, "{}", database.name);
+    }
+}

@@ -1,7 +1,7 @@
 //! campaigns/KEY.yaml and campaigns/segments/KEY.yaml (files.md §3–4).
 
 use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required};
-use super::{CLASS, message, test};
+use super::{CLASS, message, policy, test};
 
 static TASK: Choice = Choice { what: "task", words: &["acquire", "grow", "retain"], later: &[] };
 static RE_ENTRY: Choice = Choice { what: "`re_entry`", words: &["never", "always"], later: &[] };
@@ -45,7 +45,12 @@ pub static CAMPAIGN: Table = Table {
             "picking a winner comes with a later version; until then all variants go out by their weights",
         ),
         optional("limits", Shape::Map(&LIMITS), "none", "What cuts a run"),
-        later("stop_if", "What holds a run", "automatic stops come with a later version"),
+        optional(
+            "stop_if",
+            Shape::Map(&policy::STOP_IF),
+            "the policy's",
+            "What holds a run until a person has looked; the stricter of this and the policy's",
+        ),
         optional("tests", Shape::List(&Shape::Map(&test::TEST)), "none", "What `posthaste test` proves"),
     ],
 };
@@ -196,7 +201,7 @@ pub static AUDIENCE: Table = Table {
 static LIMITS: Table = Table {
     name: "`limits`",
     fields: &[
-        later("rate", "How fast", "a campaign's own rate comes with a later version; until then use `rate` of the provider"),
+        optional("rate", Shape::Rate, "as fast as the providers allow", "How fast: 300 per minute, over all machines"),
         optional("audience", Shape::Whole { least: 1, most: 1_000_000_000 }, "all", "So many people at most in a run"),
         later("cost", "How much a run may cost", "limits of cost come with a later version"),
     ],

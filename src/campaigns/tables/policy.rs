@@ -22,8 +22,26 @@ pub static POLICY: Table = Table {
         ),
         optional("blackout", Shape::OneOrList(&Shape::Dates), "none", "Dates without advertising, in the person's zone"),
         optional("holdout", Shape::Share, "0%", "Share of all customers who get no advertising from any campaign"),
-        later("stop_if", "When a run is held", "automatic stops come with a later version"),
+        optional(
+            "stop_if",
+            Shape::Map(&STOP_IF),
+            "complaints 0.3%, hard_bounces 5%",
+            "When a run of any campaign is held until a person has looked",
+        ),
         later("approval", "When a second person must agree", "approval comes with a later version"),
+    ],
+};
+
+/// Of the policy and of a campaign.
+pub static STOP_IF: Table = Table {
+    name: "`stop_if`",
+    fields: &[
+        optional("audience_below", super::ANY_NUMBER, "", "Fewer people are selected than this"),
+        optional("audience_above", super::ANY_NUMBER, "", "More people are selected than this"),
+        optional("complaints", Shape::Share, "0.3%", "Share of complaints in what was delivered, from 500 on"),
+        optional("hard_bounces", Shape::Share, "5%", "Share of addresses that do not exist in what was tried, from 500 on"),
+        optional("unsubscribes", Shape::Share, "", "Share of unsubscribes in what was delivered, from 500 on"),
+        optional("failures", Shape::Share, "", "Share of failures in what was tried, from 500 on"),
     ],
 };
 

@@ -68,6 +68,7 @@ pub enum Kind {
     Campaign,
     Category,
     Catalog,
+    Coupon,
     Event,
     /// A path like `loyalty.tier`, through catalogs.
     Attribute,
@@ -83,6 +84,7 @@ impl Kind {
             Kind::Campaign => "campaign",
             Kind::Category => "category",
             Kind::Catalog => "catalog",
+            Kind::Coupon => "coupon",
             Kind::Event => "event",
             Kind::Attribute => "attribute",
         }
@@ -96,6 +98,7 @@ impl Kind {
             Kind::Campaign => "campaigns/",
             Kind::Category => "`categories` of posthaste.yaml",
             Kind::Catalog => "`catalogs` of posthaste.yaml",
+            Kind::Coupon => "`coupons` of posthaste.yaml",
             Kind::Event => "`events` of posthaste.yaml",
             Kind::Attribute => "`attributes` of posthaste.yaml",
         }

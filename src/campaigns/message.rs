@@ -79,6 +79,7 @@ fn one(context: &mut Context<'_>, part: Part<'_>, campaign: Campaigning<'_>) -> 
         preheader: words_of("preheader"),
         reply_to: part.owned("reply_to"),
         content: content(context, part),
+        coupon: part.owned("coupon"),
         expires: expires(part, channel),
         if_uncertain: match part.text("if_uncertain") {
             Some("resend") => IfUncertain::Resend,

@@ -7,6 +7,7 @@ mod arms;
 mod audience;
 mod campaign;
 mod context;
+mod coupons;
 mod fields;
 mod mapping;
 mod message;

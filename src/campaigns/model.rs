@@ -2,6 +2,7 @@
 //!
 //! The shapes follow files.md §2–3. What is read but not built yet never gets this far: it is a problem of the file.
 
+pub use super::coupons::{Coupon, Supply};
 pub use super::policy::{
     CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, Narrowed, Policy, QuietDay, QuietRule, StopIf,
 };
@@ -36,6 +37,7 @@ pub struct Workspace {
     pub attributes: Option<BTreeMap<String, ValueType>>,
     pub events: Option<BTreeMap<String, BTreeMap<String, ValueType>>>,
     pub catalogs: BTreeMap<String, Catalog>,
+    pub coupons: BTreeMap<String, Coupon>,
     pub topics: BTreeMap<String, Topic>,
     pub identities: BTreeMap<String, Identity>,
     pub domains: BTreeMap<String, Domain>,
@@ -207,6 +209,8 @@ pub struct Message {
     pub reply_to: Option<String>,
     /// Data for the template; words by language inside are `{"": …}`-free JSON objects marked by `content_words`.
     pub content: BTreeMap<String, Content>,
+    /// From which coupon a code is drawn.
+    pub coupon: Option<String>,
     pub expires: Expires,
     pub if_uncertain: IfUncertain,
     pub track: Track,

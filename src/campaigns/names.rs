@@ -36,13 +36,20 @@ impl Names {
             node.get("languages").and_then(Node::list).map(texts).filter(|all| !all.is_empty() && all.iter().all(|code| is_language(code)));
         names.currency =
             node.get("currency").and_then(Node::text).filter(|code| crate::literals::minor_digits(code).is_some()).map(str::to_string);
-        for (kind, key) in [(Kind::Topic, "topics"), (Kind::Identity, "identities"), (Kind::Catalog, "catalogs"), (Kind::Event, "events")] {
+        let declaring = [
+            (Kind::Topic, "topics"),
+            (Kind::Identity, "identities"),
+            (Kind::Catalog, "catalogs"),
+            (Kind::Coupon, "coupons"),
+            (Kind::Event, "events"),
+        ];
+        for (kind, key) in declaring {
             match node.get(key) {
                 Some(value) => {
                     drop(value.map().map(|entries| names.sets.insert(kind, entries.iter().map(|(key, _)| key.text.clone()).collect())))
                 }
-                // Catalogs that nobody declares are none; events are then all allowed; the others are missing, which is said already.
-                None if kind == Kind::Catalog => drop(names.sets.insert(kind, BTreeSet::new())),
+                // Catalogs and coupons that nobody declares are none; events are then all allowed; the others are missing, which is said already.
+                None if matches!(kind, Kind::Catalog | Kind::Coupon) => drop(names.sets.insert(kind, BTreeSet::new())),
                 None => {}
             }
         }

@@ -18,6 +18,7 @@ pub struct Unknown {
 pub struct Variables<'a> {
     workspace: &'a Workspace,
     content: &'a BTreeMap<String, Content>,
+    coupon: Option<&'a str>,
     file: String,
     /// Names given by `as:` in the audience and its segments.
     saved: BTreeSet<String>,
@@ -36,6 +37,7 @@ impl<'a> Variables<'a> {
         Variables {
             workspace,
             content: &message.content,
+            coupon: message.coupon.as_deref(),
             file: format!("campaigns/{}.yaml", campaign.key),
             saved: saved(segments, campaign),
         }
@@ -62,7 +64,18 @@ impl<'a> Variables<'a> {
             ));
         }
         if *root == "coupon" {
-            return Err(self.unknown(path, "this campaign draws no coupon", "coupons come with a later version"));
+            let Some(coupon) = self.coupon.as_ref().and_then(|coupon| self.workspace.coupons.get(*coupon)) else {
+                let help = "name one in the message: coupon: NAME, from `coupons` of posthaste.yaml";
+                return Err(self.unknown(path, "this message draws no coupon", help));
+            };
+            return match rest.first() {
+                Some(&"code") => Ok(()),
+                Some(&"valid_until") if coupon.valid.is_some() => Ok(()),
+                Some(&"valid_until") => {
+                    Err(self.unknown(path, "this coupon is valid for ever", "add `valid: 14 days` to it in posthaste.yaml"))
+                }
+                _ => Err(self.unknown(path, "not known here", "`coupon` has `code` and `valid_until`")),
+            };
         }
         if let Some((_, fields)) = SYSTEM.iter().find(|(name, _)| name == root) {
             return match rest.first() {

@@ -4,10 +4,10 @@ use super::fields::{Shape, Table};
 use super::model::*;
 use super::names::Names;
 use super::part::{Part, by_country, json};
-use super::policy;
 use super::shapes::Checker;
 use super::tables::provider;
 use super::tables::workspace::WORKSPACE;
+use super::{coupons, policy};
 use crate::diagnostics::Problems;
 use crate::literals::{self, Money, Rate, ValueType, codes};
 use crate::types::Channel;
@@ -40,6 +40,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         attributes,
         events: events(part, problems),
         catalogs,
+        coupons: coupons::read(part, problems),
         topics: topics(part, problems),
         identities: identities(part, problems),
         domains: domains(part, problems),

@@ -1,4 +1,4 @@
-//! `posthaste import customers|events|consents|suppressions FILE`.
+//! `posthaste import customers|events|consents|suppressions FILE`, and codes: `posthaste import coupons NAME FILE`.
 
 use super::{Exit, Format, Global};
 use crate::campaigns::{self, Definitions};
@@ -34,6 +34,13 @@ enum What {
     Consents(Common),
     /// Addresses that must not be sent to (columns address, reason, since, until)
     Suppressions(Common),
+    /// Codes of a coupon of posthaste.yaml, one a line
+    Coupons {
+        /// The coupon, with `imported: true`
+        name: String,
+        /// One code a line; of a CSV the first column; - reads the standard input
+        file: PathBuf,
+    },
 }
 
 /// Options of every import.
@@ -87,12 +94,50 @@ pub async fn run(global: &Global, arguments: Import) -> anyhow::Result<Exit> {
         What::Customers(common) => go(global, Kind::Customers, common, None).await,
         What::Consents(common) => go(global, Kind::Consents, common, None).await,
         What::Suppressions(common) => go(global, Kind::Suppressions, common, None).await,
+        What::Coupons { name, file } => coupons(global, name, file).await,
         What::Events(events) if events.start => {
             eprintln!("--start is not built yet: imported events start no campaigns, so leave it out");
             Ok(Exit::Usage)
         }
         What::Events(events) => go(global, Kind::Events, &events.common, Some(events)).await,
     }
+}
+
+/// Reads codes and adds those that are new.
+async fn coupons(global: &Global, name: &str, file: &PathBuf) -> anyhow::Result<Exit> {
+    let workspace = global.workspace();
+    let Some(definitions) = definitions(&workspace.files()?) else { return Ok(Exit::Problems) };
+    let Some(coupon) = definitions.workspace.coupons.get(name) else {
+        bail!("posthaste.yaml has no coupon `{name}`: write coupons: {{ {name}: {{ imported: true }} }}");
+    };
+    if coupon.supply != campaigns::Supply::Imported {
+        bail!("the codes of `{name}` are not imported: write {name}: {{ imported: true }} in posthaste.yaml if they are to be");
+    }
+    let mut text = String::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    let (mut codes, mut rejected) = (Vec::new(), 0_u64);
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let code = line.split([',', ';', '\t']).next().unwrap_or_default().trim().trim_matches('"');
+        match code {
+            "" => {}
+            _ if number == 0 && code.eq_ignore_ascii_case("code") => {}
+            _ if code.chars().count() > 64 || code.chars().any(char::is_control) => {
+                eprintln!("line {}: `{}` is no code: at most 64 characters", number + 1, code.chars().take(80).collect::<String>());
+                rejected += 1;
+            }
+            _ => codes.push(code.to_string()),
+        }
+    }
+    let store = workspace.store(definitions.workspace.database.as_deref()).await?;
+    let new = store.import_codes(name, &codes).await?;
+    store.close().await;
+    eprintln!("{new} new codes of {name}, {} known already, {rejected} rejected", codes.len() as u64 - new);
+    Ok(Exit::Done)
 }
 
 async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventArguments>) -> anyhow::Result<Exit> {

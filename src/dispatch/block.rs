@@ -149,7 +149,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
     };
     for (due, permit) in allowed {
         match permit {
-            Permit::Refused(detail) => leave(inner, open, due.id, MessageState::Refused, Some(Refusal::Capped.code()), Some(detail)),
+            Permit::Refused(why, detail) => leave(inner, open, due.id, MessageState::Refused, Some(why.code()), Some(detail)),
             Permit::Later { until, why } => defer(inner, open, &due, until, why),
             Permit::Granted if !inner.may_go(claimed.run) => stay(inner, open, &due, Time::UNIX_EPOCH, None),
             Permit::Granted => prepare(inner, open, &sending, campaign, due, inner.clock.now()).await,

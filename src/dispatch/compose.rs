@@ -3,7 +3,7 @@
 //! Pure for a given message: the same customer, version and date give the same bytes, so a second attempt is the same message.
 
 use super::rate::Rate;
-use crate::campaigns::{Campaign, Content, Definitions, Message, MessageBody, Workspace};
+use crate::campaigns::{Campaign, Content, Coupon, Definitions, Message, MessageBody, Supply, Workspace};
 use crate::literals::zone_of;
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_for, messages};
 use crate::providers::email::dkim::Signer;
@@ -86,6 +86,8 @@ impl Sending {
 pub trait Composer: Send + Sync {
     /// `date` stays the same over all attempts.
     fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable>;
+    /// A number that only we can say of this message: what its coupon's code is made of at the nth try.
+    fn secret(&self, message: i64, nth: u32) -> u128;
 }
 
 /// The templates of one version, compiled for every language of the workspace.
@@ -195,6 +197,11 @@ pub struct Filled {
 }
 
 impl Composer for Identity {
+    fn secret(&self, message: i64, nth: u32) -> u128 {
+        let tag = hmac::sign(&self.key, format!("coupon\0{message}\0{nth}").as_bytes());
+        tag.as_ref().iter().take(16).fold(0, |number, byte| (number << 8) | u128::from(*byte))
+    }
+
     fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable> {
         let filled = self.fill(sending, due, date)?;
         let workspace = &sending.compiled.definitions.workspace;
@@ -236,7 +243,11 @@ impl Identity {
         };
         let zone = zone_of_person(&due.person).unwrap_or(campaign.schedule.zone);
         let urls = Urls::new(&self.tokens, &workspace.public_url, MessageId(due.id));
-        let attributes = root(&due.person)?;
+        let mut attributes = root(&due.person)?;
+        if let Some(coupon) = message.coupon.as_ref().and_then(|coupon| workspace.coupons.get(coupon)) {
+            // What is rendered again for a browser finds it among what was kept.
+            attributes.entry("coupon").or_insert_with(|| coupon_of(coupon, due, date, zone));
+        }
         let mut data = attributes.clone();
         data.insert("content".into(), compiled.contents.get(&(place, language.clone())).cloned().unwrap_or_default());
         add_context(&mut data, sending, campaign, message, due, &urls);
@@ -404,6 +415,20 @@ fn add_context(data: &mut Map<String, Value>, sending: &Sending, campaign: &Camp
     ] {
         data.insert(name.into(), Value::String(url.clone()));
     }
+}
+
+/// `coupon.code` and `coupon.valid_until`; a made-up code where none is drawn, for looking at.
+fn coupon_of(coupon: &Coupon, due: &Due, date: Time, zone: Tz) -> Value {
+    let code = due.code.clone().unwrap_or_else(|| match &coupon.supply {
+        Supply::Shared(code) => code.clone(),
+        Supply::Made(pattern) => pattern.replace('#', "0"),
+        Supply::Imported => "SAMPLE".to_string(),
+    });
+    let mut value = serde_json::json!({ "code": code });
+    if let (Some(valid), Value::Object(fields)) = (coupon.valid, &mut value) {
+        fields.insert("valid_until".into(), valid.added(date, zone).with_timezone(&zone).to_rfc3339().into());
+    }
+    value
 }
 
 thread_local! {

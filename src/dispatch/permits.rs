@@ -2,15 +2,16 @@
 //! transaction for the whole claim.
 
 use super::Inner;
-use super::compose::Sending;
-use crate::campaigns::Campaign;
+use super::compose::{Sending, message_of};
+use crate::campaigns::{Campaign, Supply};
 use crate::plan::{Arbiter, Place, Request, country_of_phone};
 use crate::policy::quiet::{Quiet, released};
 use crate::policy::{Subject, zones_of};
 use crate::store::blocks::Due;
+use crate::store::coupons::Draw;
 use crate::store::{self, from_micros, micros};
-use crate::types::{Channel, Time};
-use std::collections::HashMap;
+use crate::types::{Channel, Refusal, Time};
+use std::collections::{BTreeMap, HashMap};
 
 /// May it leave now?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub(super) enum Permit {
         until: Time,
         why: String,
     },
-    /// A cap has no room.
-    Refused(String),
+    /// A cap has no room, or a coupon no code.
+    Refused(Refusal, String),
 }
 
 /// The answers for a claim's messages, in their order; an error says how many were asked for.
@@ -58,14 +59,64 @@ async fn asked(inner: &Inner, sending: &Sending, campaign: &Campaign, dues: Vec<
         });
         answers.push((due, permit));
     }
-    if sending.run.is_test || answers.is_empty() {
-        return Ok(answers);
+    if !sending.run.is_test && !answers.is_empty() {
+        let arbiter = Arbiter::new(&inner.store, policy, workspace.zone, campaign, sending.run.campaign, &channels, now).await?;
+        if let Some(mut caps) = arbiter {
+            ask_caps(inner, &mut caps, &mut answers, &countries, now).await?;
+        }
     }
-    let arbiter = Arbiter::new(&inner.store, policy, workspace.zone, campaign, sending.run.campaign, &channels, now).await?;
-    if let Some(mut caps) = arbiter {
-        ask_caps(inner, &mut caps, &mut answers, &countries, now).await?;
-    }
+    draw_coupons(inner, sending, campaign, &mut answers, now).await?;
     Ok(answers)
+}
+
+/// A code for each message that may leave and has none yet.
+async fn draw_coupons(
+    inner: &Inner,
+    sending: &Sending,
+    campaign: &Campaign,
+    answers: &mut [(Due, Permit)],
+    now: Time,
+) -> Result<(), store::Error> {
+    let mut wanted: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, (due, permit)) in answers.iter().enumerate() {
+        if let (Permit::Granted, Some(coupon)) = (permit, message_of(campaign, due.arm, due.channel).coupon.as_deref()) {
+            wanted.entry(coupon).or_default().push(place);
+        }
+    }
+    let coupons = &sending.compiled.definitions.workspace.coupons;
+    for (name, places) in wanted {
+        let Some(coupon) = coupons.get(name) else { continue };
+        let messages: Vec<i64> = places.iter().filter_map(|place| answers.get(*place)).map(|(due, _)| due.id).collect();
+        let composer = inner.outlets().composer;
+        let make = |message: i64, nth: u32| match &coupon.supply {
+            Supply::Made(pattern) => made(pattern, composer.secret(message, nth)),
+            _ => String::new(),
+        };
+        let draw = match &coupon.supply {
+            Supply::Shared(code) => Draw::Shared(code),
+            Supply::Made(_) => Draw::Made(&make),
+            Supply::Imported => Draw::Imported,
+        };
+        let mut codes = inner.store.draw_codes(name, &messages, draw, now).await?;
+        for place in places {
+            let Some((due, permit)) = answers.get_mut(place) else { continue };
+            match codes.remove(&due.id) {
+                Some(code) => due.code = Some(code),
+                None => *permit = Permit::Refused(Refusal::NoCoupon, format!("`{name}` has no codes left")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pattern with a digit for each `#`.
+fn made(pattern: &str, mut secret: u128) -> String {
+    let mut digit = || {
+        let digit = char::from(b'0' + u8::try_from(secret % 10).unwrap_or(0));
+        secret /= 10;
+        digit
+    };
+    pattern.chars().map(|one| if one == '#' { digit() } else { one }).collect()
 }
 
 async fn ask_caps(
@@ -104,7 +155,7 @@ async fn ask_caps(
                 *permit = Permit::Later { until: from_micros(until), why: detail };
             }
             // The other channel is chosen when a run is planned; now it is too late for it.
-            Place::Otherwise(detail) | Place::Full(detail) => *permit = Permit::Refused(detail),
+            Place::Otherwise(detail) | Place::Full(detail) => *permit = Permit::Refused(Refusal::Capped, detail),
         }
     }
     change.connection().reserve_again(&reserved).await?;

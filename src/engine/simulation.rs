@@ -189,6 +189,10 @@ struct Sketching {
 }
 
 impl Composer for Sketching {
+    fn secret(&self, message: i64, nth: u32) -> u128 {
+        self.identity.secret(message, nth)
+    }
+
     fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable> {
         let key = (sending.compiled.version, due.arm, due.person.language.clone());
         let is_sure = due.channel == Channel::Email && sending.compiled.renders_for_all(due.arm, due.channel);

@@ -6,7 +6,7 @@
 
 use super::expectations::{Names, Seen, SeenMessage, SeenRefusal, differences};
 use super::{Engine, Parts, Roles, applying};
-use crate::campaigns::{Definitions, Test};
+use crate::campaigns::{Definitions, Supply, Test};
 use crate::clock::Clock;
 use crate::customers::import::{self, EventOptions, Input, Report};
 use crate::customers::keys::Keys;
@@ -126,6 +126,11 @@ impl Trial {
             import::Settings { zone, source: "test".into(), ..import::Settings::of(workspace, Keys::new("campaign tests"), begins) };
         let mut trial = Trial { store, clock: Clock::standing_at(begins), settings, begins, ends, later: Vec::new(), _folder: folder };
         trial.take_people(&test.people).await?;
+        for (name, _) in workspace.coupons.iter().filter(|(_, coupon)| coupon.supply == Supply::Imported) {
+            // A test has no file of codes: enough are there, and each is drawn once.
+            let codes: Vec<String> = (1..=1000).map(|number| format!("TEST-{number:04}")).collect();
+            trial.store.import_codes(name, &codes).await?;
+        }
         let (before, after): (Vec<_>, Vec<_>) =
             test.events.iter().map(|event| (happens(event, zone), event)).partition(|(at, _)| at.is_none_or(|at| at <= begins));
         trial.take_events(before.into_iter().map(|(_, event)| event.clone()).collect()).await?;

@@ -44,6 +44,8 @@ pub struct Due {
     pub due_at: i64,
     pub expires_at: Option<i64>,
     pub attempts: i16,
+    /// Drawn from a coupon before.
+    pub code: Option<String>,
     /// When it was first composed, for a message that is tried again.
     pub first_try_at: Option<i64>,
     pub person: Person,
@@ -73,6 +75,7 @@ impl Due {
             due_at: micros(due),
             expires_at: None,
             attempts: 0,
+            code: None,
             first_try_at: None,
             person,
             key: None,
@@ -127,6 +130,7 @@ macro_rules! due_of {
             due_at: row.try_get("due_at").doing($doing)?,
             expires_at: row.try_get("expires_at").doing($doing)?,
             attempts: row.try_get("attempts").doing($doing)?,
+            code: row.try_get("code").doing($doing)?,
             first_try_at: row.try_get("first_try_at").doing($doing)?,
             person: Person {
                 external_id: row.try_get("external_id").doing($doing)?,
@@ -229,7 +233,7 @@ impl Store {
         let mut sql = Sql::new(self.dialect());
         let attributes = self.pick("c.attributes", "c.attributes::text AS attributes");
         sql.push(&format!(
-            "SELECT m.id, m.run_id, m.customer_id, m.channel, m.arm, m.address, m.site, m.due_at, m.expires_at, m.attempts,
+            "SELECT m.id, m.run_id, m.customer_id, m.channel, m.arm, m.address, m.site, m.due_at, m.expires_at, m.attempts, m.code,
                     CASE WHEN m.attempts > 0 THEN COALESCE((SELECT MIN(y.at) FROM attempts y WHERE y.message_id = m.id), m.changed_at) END AS first_try_at,
                     c.external_id, c.draw_key, c.first_name, c.last_name, c.language, c.country, c.zone, {attributes}, c.created_at, c.erased_at,
                     (SELECT e.address FROM addresses e WHERE e.customer_id = c.id AND e.channel = 1 AND e.is_primary = 1 LIMIT 1) AS email,

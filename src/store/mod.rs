@@ -14,6 +14,7 @@ pub mod consents;
 pub mod control;
 pub mod conversions;
 pub mod copies;
+pub mod coupons;
 pub mod customers;
 pub mod decisions;
 pub mod definitions;

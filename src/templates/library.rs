@@ -221,10 +221,6 @@ impl Library {
     /// Helpers, lines of locales.
     pub(super) fn check(&self, reading: &Reading, source: &Expanded, problems: &mut Problems) {
         reading.problems.iter().for_each(|problem| problems.push(problem.clone()));
-        for need in reading.needs.iter().filter(|need| need.path == "coupon" || need.path.starts_with("coupon.")) {
-            let problem = Problem::new(&need.place.file, need.place.span, "coupons are not built yet");
-            problems.push(problem.help("write the code into `content` of the campaign for now"));
-        }
         for (key, range) in &reading.lines {
             let having: Vec<&str> =
                 self.locales.iter().filter(|(_, locale)| locale.contains_key(key)).map(|(name, _)| name.as_str()).collect();

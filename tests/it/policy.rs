@@ -331,3 +331,64 @@ async fn a_run_is_held_when_complaints_pass_their_share_and_goes_on_when_a_perso
         assert_eq!(world.funnel("sale").await.accepted(), 1200, "{}", database.name);
     }
 }
+
+#[tokio::test]
+async fn each_message_draws_one_code_that_never_changes_and_who_comes_when_none_is_left_gets_no_message() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy(
+            "coupons:
+  shared: { code: SPRING20 }
+  made: { pattern: \"BD-######\", valid: 14 days }
+  bought: { imported: true }",
+        );
+        let text =
+            |coupon: &str, more: &str| format!("message: {{ channel: sms, text: \"{{{{coupon.code}}}} {more}\", coupon: {coupon} }}");
+        advertising(&mut world, "shared", "2027-03-01 10:00", &text("shared", ""));
+        advertising(&mut world, "made", "2027-03-01 10:00", &text("made", "until {{format_date coupon.valid_until}}"));
+        advertising(&mut world, "bought", "2027-03-01 10:00", &text("bought", ""));
+        for number in 0..3 {
+            let id = world.person("").await;
+            world.address(id, Channel::Sms, &format!("+38067123456{number}")).await;
+        }
+        world.apply().await;
+        assert_eq!(world.store.import_codes("bought", &["B-1".into(), "B-2".into(), "B-1".into()]).await.unwrap(), 2);
+        assert_eq!(world.store.import_codes("bought", &["B-2".into()]).await.unwrap(), 0, "a second time changes nothing");
+        world.run_until("2027-03-01T11:00:00Z").await;
+        assert_eq!(world.sums("shared").await, "selected 3, accepted 3", "{}", database.name);
+        assert_eq!(world.sums("bought").await, "selected 3, no_coupon 1, accepted 2", "{}", database.name);
+        let codes = "SELECT m.code || ' ' || g.key FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns g ON g.id = r.campaign_id WHERE m.code IS NOT NULL ORDER BY 1";
+        let codes = detail(&world, codes).await;
+        assert_eq!(codes[..2], ["B-1 bought", "B-2 bought"]);
+        assert_eq!(codes[5..], ["SPRING20 shared"; 3]);
+        let made = &codes[2..5];
+        assert!(made.iter().all(|code| code.starts_with("BD-") && code.len() == "BD-123456 made".len()), "{made:?}");
+        assert!(made[0] != made[1] && made[1] != made[2]);
+        // What was sent says what the ledger says.
+        let sent: Vec<String> = world.texts();
+        for code in made {
+            let code = code.split(' ').next().unwrap();
+            assert_eq!(sent.iter().filter(|text| text.starts_with(code) && text.contains("until ")).count(), 1, "{code} {sent:?}");
+        }
+        assert_eq!(world.number("SELECT COUNT(*) FROM coupons WHERE message_id IS NOT NULL").await, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_tried_again_keeps_its_code() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("coupons: { made: { pattern: \"BD-####\" } }");
+        world.files.insert("templates/code.hbs", "<p>{{coupon.code}} {{unsubscribe_url}} {{identity.postal_address}}</p>");
+        advertising(&mut world, "sale", "2027-03-01 10:00", "message: { template: code, subject: \"Hello\", coupon: made }");
+        world.person("busy@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-01T10:00:01Z").await;
+        let first = detail(&world, "SELECT code FROM messages").await;
+        assert_eq!(world.sums("sale").await, "selected 1, retry 1", "{}", database.name);
+        world.run_until("2027-03-01T18:00:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 1, accepted 1", "{}", database.name);
+        assert_eq!(detail(&world, "SELECT code FROM messages").await, first);
+        assert_eq!(detail(&world, "SELECT code FROM coupons").await, first, "one code was drawn for all tries");
+    }
+}

@@ -246,6 +246,15 @@ impl World {
         all
     }
 
+    /// Short messages that were handed over.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |outgoing: &Outgoing| match &outgoing.body {
+            Body::Sms { text, .. } => Some(text.clone()),
+            Body::Email { .. } => None,
+        };
+        self.outbox.letters.lock().unwrap().iter().filter_map(text).collect()
+    }
+
     /// The funnel, after checking that the ledger holds together.
     pub async fn funnel(&self, campaign: &str) -> Funnel {
         assert_eq!(self.store.ledger_faults().await.unwrap(), Vec::<String>::new());

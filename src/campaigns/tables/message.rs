@@ -27,7 +27,7 @@ macro_rules! message_fields {
             optional("preheader", Shape::Words, "", "What an inbox shows behind the subject"),
             optional("reply_to", Shape::Email, "the identity's", "Where answers go"),
             optional("content", Shape::Content, "none", "Data for the template: { discount: 20% } is {{content.discount}}"),
-            later("coupon", "A code for each customer", "coupons come with a later version"),
+            optional("coupon", Shape::Reference(Kind::Coupon), "none", "A code for each message: {{coupon.code}}, {{coupon.valid_until}}"),
             later("attach", "Files under templates/", "attachments come with a later version"),
             optional(
                 "expires",

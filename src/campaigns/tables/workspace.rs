@@ -35,7 +35,7 @@ pub static WORKSPACE: Table = Table {
             "Name → properties and their types of what happens to customers",
         ),
         optional("catalogs", Shape::Each(&Shape::Name, &Shape::Anything), "none", "Things that are not customers: products, shops"),
-        later("coupons", "Codes that are drawn for customers", "coupons come with a later version"),
+        optional("coupons", Shape::Each(&Shape::Key, &Shape::Map(&COUPON)), "none", "Codes that are drawn for messages"),
         later("surveys", "Questions with a scale", "surveys come with a later version"),
         required("topics", Shape::Each(&Shape::Key, &Shape::Map(&TOPIC)), "What customers consent to"),
         required("identities", Shape::Each(&Shape::Key, &Shape::Map(&IDENTITY)), "Who we send as"),
@@ -44,6 +44,16 @@ pub static WORKSPACE: Table = Table {
         optional("policy", Shape::Map(&policy::POLICY), "advertising needs granted consent", "The contact policy"),
         optional("categories", Shape::List(&Shape::Key), "none", "Access scopes that campaigns may name"),
         optional("retention", Shape::Map(&RETENTION), "for ever; content 90 days", "How long history is kept"),
+    ],
+};
+
+static COUPON: Table = Table {
+    name: "a coupon",
+    fields: &[
+        optional("code", Shape::Text, "", "One code for all: SPRING20"),
+        optional("pattern", Shape::Text, "", "Codes that are made, each # a digit: \"BD-######\""),
+        optional("imported", Shape::Boolean, "", "Codes of `posthaste import coupons NAME FILE`, each drawn once"),
+        optional("valid", Shape::Duration, "for ever", "How long after its hand-over: 14 days"),
     ],
 };
 

@@ -45,6 +45,7 @@ pub fn due(customer: i64, person: Person, channel: Channel, arm: i16, address: O
         due_at: micros(now),
         expires_at: None,
         attempts: 0,
+        code: None,
         first_try_at: None,
         person,
         key: None,

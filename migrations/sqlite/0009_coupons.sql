@@ -1,0 +1,11 @@
+-- Codes that were imported or made, and for which message each was drawn; a message's code stands in `messages.code` too and never changes.
+CREATE TABLE coupons (
+    coupon TEXT NOT NULL,
+    code TEXT NOT NULL,
+    -- The order in which imported codes are drawn.
+    number INTEGER NOT NULL,
+    message_id INTEGER,
+    drawn_at INTEGER,
+    PRIMARY KEY (coupon, code)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX coupons_free ON coupons (coupon, number) WHERE message_id IS NULL;

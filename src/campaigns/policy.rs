@@ -182,6 +182,13 @@ pub fn read(part: Option<Part<'_>>, problems: &mut Problems) -> Policy {
         return Policy { consent: with_defaults(Vec::new()), stop_if: StopIf::ALWAYS, ..Policy::default() };
     };
     let inner = |node| Part { file: part.file, node };
+    if part.items("caps").len() > MOST_CAPS {
+        problems.push(
+            part.problem(part.key_span("caps"), format!("more than {MOST_CAPS} caps"))
+                .label("so many cannot be told apart")
+                .help("put those together that differ only in channels, topics or countries: they may be lists"),
+        );
+    }
     let quiet_hours: Vec<QuietRule> = part.items("quiet_hours").iter().filter_map(|node| quiet_rule(inner(node), part, problems)).collect();
     Policy {
         consent: with_defaults(part.items("consent").iter().filter_map(|node| consent_rule(inner(node))).collect()),
@@ -269,6 +276,8 @@ fn cap_rule(rule: Part<'_>, problems: &mut Problems) -> Option<CapRule> {
     Some(CapRule { narrowed: sparing(narrowed(rule)), at_most: u32::try_from(rule.whole("at_most")?).ok()?, window, if_reached })
 }
 
+/// So many caps a policy may have.
+pub const MOST_CAPS: usize = 64;
 /// How far back a cap may look.
 pub const LONGEST_CAP_DAYS: i64 = 366;
 

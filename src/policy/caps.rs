@@ -7,17 +7,14 @@
 //! Windows (definitions.md §13): a calendar window is the day, the week from Monday or the month of the person's zone; a sliding one is what
 //! lies at most so long back, so two messages exactly 7 days apart are both within 7 days.
 
-use crate::campaigns::{CapRule, CapWindow, IfReached};
+use crate::campaigns::{CapRule, CapWindow, IfReached, MOST_CAPS};
 use crate::literals::{Duration, Unit, resolve};
 use crate::types::{Time, from_micros, micros};
 use chrono::{Datelike, Days, Months, NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
-/// A set of rules, by their places in [`Caps`].
+/// A set of rules, a bit for each place in [`Caps`].
 pub type Mask = u64;
-
-/// At most so many caps can be told apart.
-pub const MOST_RULES: usize = 64;
 
 /// The caps of a policy.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +79,7 @@ pub enum Verdict {
 
 impl Caps {
     pub fn new(rules: &[CapRule]) -> Self {
-        Caps { rules: rules.iter().take(MOST_RULES).cloned().collect(), known: Vec::new() }
+        Caps { rules: rules.iter().take(MOST_CAPS).cloned().collect(), known: Vec::new() }
     }
 
     /// Those of the rules for which this holds.

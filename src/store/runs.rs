@@ -192,7 +192,9 @@ impl Store {
                     .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
                     .execute(&mut *transaction).await.doing("store the arms")?;
             }
-            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, held_why = $5, held_at = CASE WHEN $5 IS NULL THEN NULL ELSE $3 END WHERE id = $1 AND state = $4")
+            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, held_why = CAST($5 AS TEXT),
+                                 held_at = CASE WHEN CAST($5 AS TEXT) IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END
+                 WHERE id = $1 AND state = $4")
                 .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held)
                 .execute(&mut *transaction).await.doing("finish planning")?;
         });

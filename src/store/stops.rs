@@ -10,7 +10,7 @@ use crate::{on_pool, on_writer};
 /// The state of a message as its reader sees it, of the run under the alias: what waits in a held run is held.
 pub(super) fn seen_state(message: &str, run: &str) -> String {
     format!(
-        "CASE WHEN {run}.held_at IS NOT NULL AND {message}.state IN ({}, {}, {}) THEN {} ELSE {message}.state END",
+        "CAST(CASE WHEN {run}.held_at IS NOT NULL AND {message}.state IN ({}, {}, {}) THEN {} ELSE {message}.state END AS SMALLINT)",
         MessageState::Planned.code(),
         MessageState::Retry.code(),
         MessageState::Deferred.code(),

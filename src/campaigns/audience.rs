@@ -11,14 +11,16 @@ use crate::segments::Condition;
 use crate::types::Class;
 use crate::yaml::{Node, Value};
 
-/// Reads what stands under `audience`; `None` there means a transactional campaign that says nothing: everyone.
+/// Reads what stands under `audience`; a transactional campaign, and an informational one that a trigger starts, may say nothing: everyone.
 pub fn read(context: &mut Context<'_>, campaign: Part<'_>, class: Class) -> Option<Audience> {
     let Some(part) = campaign.inner("audience") else {
-        if class != Class::Transactional && lacks(campaign.node, "audience", &CAMPAIGN) {
+        let by_trigger = campaign.inner("schedule").is_some_and(|schedule| schedule.has("when"));
+        let may_lack = class == Class::Transactional || by_trigger && class == Class::Informational;
+        if !may_lack && lacks(campaign.node, "audience", &CAMPAIGN) {
             let help = "write audience: { segment: everyone, holdout: 10% } or name a segment or a condition";
             context.problem(campaign.start(), "`audience` is missing", format!("{class} campaigns must say it"), help);
         }
-        return (class == Class::Transactional).then(|| Audience {
+        return may_lack.then(|| Audience {
             segment: None,
             condition: None,
             except: Vec::new(),

@@ -37,6 +37,10 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
     let campaigning = Campaigning { class, topic };
     let message = part.inner("message").and_then(|inner| message::read(context, inner, campaigning));
     let arms = arms::read(context, part, campaigning);
+    if let (true, Some(node)) = (part.inner("schedule").is_some_and(|inner| inner.has("when")), part.get("variants_from")) {
+        let help = "write the arms out under `variants`";
+        context.problem(node.span, "`variants_from` with `when` is not built yet", "known, but later work", help);
+    }
     let tests = tests::read(context, part, &tests::arm_names(part));
     let (schedule, audience, message, arms, tests) = (schedule?, audience?, message?, arms?, tests?);
     late(context, part, &schedule, &message);
@@ -72,6 +76,11 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
             Some("never") => ReEntry::Never,
             Some(text) => Duration::read(text).map_or(ReEntry::Always, ReEntry::After),
             None => ReEntry::Always,
+        },
+        if_inside: match part.text("if_inside") {
+            Some("restart") => IfInside::Restart,
+            Some("separate") => IfInside::Separate,
+            _ => IfInside::Ignore,
         },
         tests,
         reaches,

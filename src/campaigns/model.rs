@@ -155,6 +155,7 @@ pub struct Campaign {
     pub limit_rate: Option<Rate>,
     pub stop_if: StopIf,
     pub re_entry: ReEntry,
+    pub if_inside: IfInside,
     pub tests: Vec<Test>,
     /// Paths of all files this campaign is made of: itself, segments, templates, partials, locales; posthaste.yaml too.
     pub reaches: BTreeSet<String>,
@@ -278,6 +279,16 @@ pub enum ReEntry {
     Always,
     Never,
     After(Duration),
+}
+
+/// Chosen again by a trigger while a message of the campaign waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfInside {
+    Ignore,
+    /// The waiting message is cancelled for the newest event's.
+    Restart,
+    /// One for each event.
+    Separate,
 }
 
 /// A `tests:` entry, read and checked; run by `posthaste test` on a virtual clock.

@@ -95,6 +95,10 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
 /// time or changed: it would never run.
 pub fn in_the_past(files: &Files, campaign: &Campaign, now: Time) -> Option<Problem> {
     let schedule = &campaign.schedule;
+    let is_over = |until| now.with_timezone(&schedule.zone).naive_local() > until;
+    if schedule.when.is_some() && !schedule.bounds.until.is_some_and(is_over) {
+        return None;
+    }
     if schedule.rule.after(now, schedule.zone, &schedule.bounds).is_some() {
         return None;
     }

@@ -6,6 +6,7 @@ use super::model::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, 
 use super::part::Part;
 use super::shapes::lacks;
 use super::tables::campaign::SCHEDULE;
+use super::trigger;
 use crate::diagnostics::Problem;
 use crate::literals::{self, DateRange, Duration, HourRange, Unit, WeekdayRange, WrittenTime, codes};
 use crate::schedule::{Bounds, Error, Every, Rule};
@@ -16,9 +17,7 @@ use chrono_tz::Tz;
 use std::collections::BTreeSet;
 
 /// One of these says when.
-const RULES: [&str; 6] = ["at", "every", "cron", "quartz", "anniversary", "date"];
-/// A rule of later work: where it stands, nothing else has to.
-const LATER: [&str; 1] = ["when"];
+const RULES: [&str; 7] = ["at", "every", "cron", "quartz", "anniversary", "date", "when"];
 
 /// Reads what stands under `schedule`.
 pub fn read(context: &mut Context<'_>, part: Part<'_>) -> Option<Schedule> {
@@ -29,6 +28,11 @@ pub fn read(context: &mut Context<'_>, part: Part<'_>) -> Option<Schedule> {
     };
     let rule = rule(context, part);
     let own_day = own_day(context, part);
+    let when = part.has("when").then(|| trigger::read(context, part));
+    if when.is_some() {
+        let keys = ["if_past", "if_unchanged", "overlap"];
+        says_nothing(context, part, &keys, "a trigger starts one customer at a time", "take this key out");
+    }
     if recipient {
         by_the_wall(context, part, rule.as_ref());
     } else {
@@ -43,6 +47,10 @@ pub fn read(context: &mut Context<'_>, part: Part<'_>) -> Option<Schedule> {
     let blackout = part.texts("blackout").iter().filter_map(|dates| DateRange::read(dates).ok()).collect();
     Some(Schedule {
         rule: rule?,
+        when: match when {
+            Some(trigger) => Some(trigger?),
+            None => None,
+        },
         own_day: own_day?,
         zone,
         recipient,
@@ -163,14 +171,14 @@ fn says_nothing(context: &mut Context<'_>, part: Part<'_>, keys: &[&str], label:
 
 fn rule(context: &mut Context<'_>, part: Part<'_>) -> Option<Rule> {
     let written: Vec<&str> = RULES.into_iter().filter(|key| part.has(key)).collect();
-    let later = LATER.iter().any(|key| part.has(key));
     match written.as_slice() {
-        [] if later || RULES.iter().any(|key| !lacks(part.node, key, &SCHEDULE)) => None,
+        [] if RULES.iter().any(|key| !lacks(part.node, key, &SCHEDULE)) => None,
         [] => {
             let help = "write at: 2027-03-01 10:00, every: day at 10:00, cron: \"0 10 * * MON\" or anniversary: birthday";
             context.problem(part.start(), "the schedule has no time", "when does it run?", help);
             None
         }
+        ["when"] => Some(Rule::Never),
         [key] => {
             let text = part.text(key)?;
             let read = match *key {

@@ -1,6 +1,7 @@
 //! When a campaign runs and when its messages may leave, checked (files.md §3, schedule). Pure: the engine asks, nothing here acts.
 
-use crate::literals::{DateExpression, Duration, HourRange, WeekdayRange};
+use super::trigger::Trigger;
+use crate::literals::{DateExpression, Duration, HourRange, Unit, WeekdayRange};
 use crate::schedule::{Bounds, Rule, local_time, resolve};
 use crate::segments::{AttributeCondition, Condition, DateOperand, DateTest, Path, Test, ZoneInForce};
 use crate::types::Time;
@@ -13,6 +14,8 @@ use std::collections::BTreeSet;
 pub struct Schedule {
     /// With `anniversary` and `date`: each day at their time.
     pub rule: Rule,
+    /// `when`: what happens to a customer starts it, and the rule is [`Rule::Never`].
+    pub when: Option<Trigger>,
     /// `anniversary`, `date`: only those are selected whose day it is.
     pub own_day: Option<OwnDay>,
     /// The zone in force; with `zone: recipient` that of whose own is not known.
@@ -60,6 +63,16 @@ impl Schedule {
 pub struct Missed {
     pub run: MissedRun,
     pub within: Duration,
+}
+
+impl Missed {
+    /// How long ago something may have happened and still start a campaign.
+    pub fn longest_ago(self) -> Duration {
+        match self.run {
+            MissedRun::Skip => Duration { count: 5, unit: Unit::Minute },
+            MissedRun::Once | MissedRun::All => self.within,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +187,7 @@ mod tests {
         };
         Schedule {
             rule: Rule::read_every("day at 10:00").unwrap(),
+            when: None,
             own_day: None,
             zone: Tz::Europe__Kyiv,
             recipient: false,

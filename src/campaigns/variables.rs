@@ -22,6 +22,8 @@ pub struct Variables<'a> {
     file: String,
     /// Names given by `as:` in the audience and its segments.
     saved: BTreeSet<String>,
+    /// The event that starts the campaign.
+    event: Option<String>,
 }
 
 const SYSTEM: [(&str, &[&str]); 4] = [
@@ -40,6 +42,7 @@ impl<'a> Variables<'a> {
             coupon: message.coupon.as_deref(),
             file: format!("campaigns/{}.yaml", campaign.key),
             saved: saved(segments, campaign),
+            event: campaign.schedule.when.as_ref().and_then(|trigger| trigger.event().map(str::to_string)),
         }
     }
 
@@ -57,11 +60,7 @@ impl<'a> Variables<'a> {
             return self.of_content(path, rest);
         }
         if *root == "event" {
-            return Err(self.unknown(
-                path,
-                "only a campaign that starts by an event has one",
-                "such campaigns (`schedule: { when: … }`) come with a later version",
-            ));
+            return self.of_event(path, rest);
         }
         if *root == "coupon" {
             let Some(coupon) = self.coupon.as_ref().and_then(|coupon| self.workspace.coupons.get(*coupon)) else {
@@ -86,6 +85,24 @@ impl<'a> Variables<'a> {
             };
         }
         self.of_customer(path, root, rest)
+    }
+
+    fn of_event(&self, path: &str, rest: &[&str]) -> Result<(), Unknown> {
+        let Some(event) = &self.event else {
+            let help = "an event starts a campaign with `schedule: { when: { event: NAME } }`";
+            return Err(self.unknown(path, "only a campaign that starts by an event has one", help));
+        };
+        let Some(properties) = self.workspace.events.as_ref().and_then(|events| events.get(event)) else { return Ok(()) };
+        let Some((first, rest)) = rest.split_first().filter(|(first, _)| **first != "at") else { return Ok(()) };
+        let found = field(properties, first).and_then(|of_first| self.walk(of_first, rest));
+        found.map_err(|near| Unknown {
+            title: format!("the event `{event}` has no `{}`", shown(path.trim_start_matches("event."))),
+            label: "read here".into(),
+            help: vec![match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("its properties are {}", quoted(properties.keys().map(String::as_str))),
+            }],
+        })
     }
 
     fn of_customer(&self, path: &str, root: &str, rest: &[&str]) -> Result<(), Unknown> {

@@ -84,7 +84,7 @@ struct EventArguments {
     /// When all of it happened, where the file has no column `at`
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
-    /// Let the events start campaigns (comes with campaigns of several steps)
+    /// Let the events start campaigns that a trigger starts (`when`); without it nothing of the file starts any
     #[arg(long)]
     start: bool,
 }
@@ -95,10 +95,6 @@ pub async fn run(global: &Global, arguments: Import) -> anyhow::Result<Exit> {
         What::Consents(common) => go(global, Kind::Consents, common, None).await,
         What::Suppressions(common) => go(global, Kind::Suppressions, common, None).await,
         What::Coupons { name, file } => coupons(global, name, file).await,
-        What::Events(events) if events.start => {
-            eprintln!("--start is not built yet: imported events start no campaigns, so leave it out");
-            Ok(Exit::Usage)
-        }
         What::Events(events) => go(global, Kind::Events, &events.common, Some(events)).await,
     }
 }
@@ -176,7 +172,7 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
                 None => import::customers(&store, &settings, input, report).await,
             },
             Kind::Events => {
-                let options = events.map(|events| EventOptions { event: events.event.clone(), value: events.value.clone(), at: events.at });
+                let options = events.map(|events| EventOptions { event: events.event.clone(), value: events.value.clone(), at: events.at, starts: events.start });
                 // What applied campaigns measure, so that imported events count as conversions.
                 let measures = store.measures(settings.zone, &settings.currency).await?;
                 import::events(&store, &settings, &options.unwrap_or_default(), &measures, input, report).await

@@ -305,7 +305,7 @@ impl Intake for Door {
             for ((source, value), places) in groups {
                 let rows = places.iter().map(|place| applied.row(&events[*place])).collect();
                 let settings = ImportSettings { source, ..ImportSettings::of(&applied.workspace, self.keys.clone(), self.clock.now()) };
-                let options = EventOptions { value, ..EventOptions::default() };
+                let options = EventOptions { value, starts: true, ..EventOptions::default() };
                 let mut rejected = Vec::new();
                 let mut report = |report: Report<'_>| {
                     if let Report::Rejected(row) = report {

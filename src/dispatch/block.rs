@@ -323,11 +323,12 @@ pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time, why: Opti
 
 fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Again {
     let definitions = &sending.compiled.definitions;
+    let event = campaign.schedule.when.as_ref().is_some_and(|trigger| trigger.event().is_some());
     if campaign.audience.except.is_empty() && !campaign.audience.recheck {
-        return Again { except: None, audience: None, topic: campaign.topic.clone() };
+        return Again { except: None, audience: None, topic: campaign.topic.clone(), event };
     }
     let conditions = conditions(definitions, campaign, &sending.samples, now, inner.store.dialect());
-    Again { except: conditions.except, audience: campaign.audience.recheck.then_some(conditions.audience), topic: campaign.topic.clone() }
+    Again { except: conditions.except, audience: campaign.audience.recheck.then_some(conditions.audience), topic: campaign.topic.clone(), event }
 }
 
 impl Inner {

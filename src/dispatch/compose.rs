@@ -248,6 +248,12 @@ impl Identity {
             // What is rendered again for a browser finds it among what was kept.
             attributes.entry("coupon").or_insert_with(|| coupon_of(coupon, due, date, zone));
         }
+        if let Some((properties, at)) = &due.event {
+            // Among what a snapshot keeps, so that the message can be seen again.
+            let mut event: Map<String, Value> = serde_json::from_str(properties).unwrap_or_default();
+            event.insert("at".into(), Value::String(from_micros(*at).to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)));
+            attributes.insert("event".into(), Value::Object(event));
+        }
         let mut data = attributes.clone();
         data.insert("content".into(), compiled.contents.get(&(place, language.clone())).cloned().unwrap_or_default());
         add_context(&mut data, sending, campaign, message, due, &urls);

@@ -1,6 +1,6 @@
 //! What an apply stores, gathered from checked files.
 
-use crate::campaigns::{Campaign, Definitions, Measure};
+use crate::campaigns::{Campaign, Definitions, Measure, Trigger};
 use crate::diagnostics::Files;
 use crate::dispatch::Compiled;
 use crate::segments::Condition;
@@ -31,6 +31,7 @@ fn applied(definitions: &Arc<Definitions>, campaign: &Campaign) -> Applied {
         links: compiled.links.iter().map(|link| (link.target.clone(), !link.literal)).collect(),
         measures: campaign.goal.iter().chain(&campaign.measures).map(measure).collect(),
         schedule: format!("{:?}", campaign.schedule),
+        triggers: campaign.schedule.when.as_ref().map(Trigger::names).unwrap_or_default(),
     }
 }
 

@@ -49,7 +49,8 @@ const MOST_MEMBERS: usize = 100_000;
 /// Runs one test of a campaign; one sentence for each thing that is not as expected.
 pub async fn campaign(files: &Files, definitions: Definitions, key: &str, test: &Test) -> Result<Vec<String>, Error> {
     let zone = definitions.campaigns.get(key).map_or(definitions.workspace.zone, |campaign| campaign.schedule.zone);
-    let trial = Trial::begin(&definitions, test, zone).await?;
+    let by_trigger = definitions.campaigns.get(key).is_some_and(|campaign| campaign.schedule.when.is_some());
+    let trial = Trial::begin(&definitions, test, zone, by_trigger).await?;
     let workspace = definitions.workspace.clone();
     let mut apply = applying(files.clone(), definitions, "test".into(), "test".into(), trial.begins - TimeDelta::seconds(1));
     apply.campaigns.retain(|campaign| campaign.key == key);
@@ -82,7 +83,7 @@ pub async fn campaign(files: &Files, definitions: Definitions, key: &str, test: 
 /// Runs one test of a segment.
 pub async fn segment(definitions: &Definitions, key: &str, test: &Test) -> Result<Vec<String>, Error> {
     let zone = definitions.workspace.zone;
-    let trial = Trial::begin(definitions, test, zone).await?;
+    let trial = Trial::begin(definitions, test, zone, false).await?;
     let segments: BTreeMap<String, Condition> =
         definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
     let condition = Condition::Segment(key.to_string());
@@ -116,7 +117,8 @@ struct Trial {
 }
 
 impl Trial {
-    async fn begin(definitions: &Definitions, test: &Test, zone: Tz) -> Result<Trial, Error> {
+    /// What happens at the very beginning happened before, unless it is to start the campaign (`by_trigger`).
+    async fn begin(definitions: &Definitions, test: &Test, zone: Tz, by_trigger: bool) -> Result<Trial, Error> {
         let folder = tempfile::tempdir()?;
         let store = Store::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await?;
         let begins = test.at_instant.unwrap_or_else(|| resolve(zone, test.at));
@@ -132,7 +134,7 @@ impl Trial {
             trial.store.import_codes(name, &codes).await?;
         }
         let (before, after): (Vec<_>, Vec<_>) =
-            test.events.iter().map(|event| (happens(event, zone), event)).partition(|(at, _)| at.is_none_or(|at| at <= begins));
+            test.events.iter().map(|event| (happens(event, zone), event)).partition(|(at, _)| at.is_none_or(|at| at < begins || at == begins && !by_trigger));
         trial.take_events(before.into_iter().map(|(_, event)| event.clone()).collect()).await?;
         trial.later = after.into_iter().filter_map(|(at, event)| Some((at?, event.clone()))).collect();
         trial.later.sort_by_key(|(at, _)| *at);
@@ -180,7 +182,7 @@ impl Trial {
         let settings = import::Settings { now: self.clock.now(), ..self.settings.clone() };
         // What converts is no part of a test's expectations.
         let (options, measures) =
-            (EventOptions::default(), Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() });
+            (EventOptions { starts: true, ..EventOptions::default() }, Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() });
         import::events(&self.store, &settings, &options, &measures, Input::Rows(events), &mut |report| note(report, &mut rejected))
             .await
             .map_err(data)?;

@@ -230,6 +230,7 @@ impl<'a> Decider<'a> {
         let way = self.way_of(candidate, channel);
         Planned {
             customer: candidate.id,
+            entry: 0,
             channel,
             arm: NOT_DRAWN,
             refusal: None,

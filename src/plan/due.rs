@@ -120,6 +120,7 @@ mod tests {
     fn daily(run: MissedRun, within: &str) -> Schedule {
         Schedule {
             rule: Rule::read_every("day at 10:00").unwrap(),
+            when: None,
             own_day: None,
             zone: chrono_tz::UTC,
             recipient: false,

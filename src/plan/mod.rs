@@ -10,6 +10,7 @@ mod decide;
 mod due;
 mod leave_out;
 mod reach;
+mod starts;
 mod times;
 mod write;
 
@@ -90,10 +91,14 @@ impl Planner {
                     let occurrences: Vec<_> = due.occurrences.iter().map(|occurrence| (occurrence.name(), occurrence.at)).collect();
                     self.store.create_runs(row.id, version, &occurrences, due.looked_until).await?;
                 }
-                Ok::<_, Error>(due.next)
+                let started = self.start(&row, version, &definitions, campaign, now).await?;
+                Ok::<_, Error>((due.next, started))
             };
             match next.await {
-                Ok(next) => turn.next = [turn.next, next].into_iter().flatten().min(),
+                Ok((next, started)) => {
+                    turn.next = [turn.next, next].into_iter().flatten().min();
+                    turn.planned.extend(started);
+                }
                 Err(error) => {
                     tracing::error!(campaign = row.key, error = &error as &dyn std::error::Error, "cannot look for due occurrences");
                     turn.failed.push(format!("cannot schedule {}: {error}", row.key));

@@ -44,7 +44,7 @@ impl<'a> Times<'a> {
 
     /// For a customer with this draw key, zone, country and phone.
     pub fn of(&mut self, draw_key: &str, zone: Option<&str>, country: Option<&str>, phone: Option<&str>) -> When {
-        let zone = match self.occurrence.recipient {
+        let zone = match self.schedule.recipient {
             true => zone_of(zone, country, phone).unwrap_or(self.schedule.zone),
             false => self.schedule.zone,
         };

@@ -11,6 +11,7 @@ use crate::store::blocks::Person;
 use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
 use crate::store::reservations::Reservation;
 use crate::store::runs::{Arm, Run};
+use crate::store::starts::Started;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Refusal, Time};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -199,13 +200,11 @@ pub async fn plan(
     let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
     let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, occurrence, now);
     decider.force(forced);
-    let mut caps = arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?;
-    let mut limits = arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?;
-    if run.is_test {
-        (caps, limits) = (None, None);
-    }
-    let is_reserved = !run.is_test && reserved_classes(store).await?.contains(&campaign.class.code());
-    let mut ledger = Ledger { store, run, campaign, caps, is_reserved, selected: 0, now };
+    let mut limits = match run.is_test {
+        true => None,
+        false => arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?,
+    };
+    let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now).await?;
     walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut ledger, now).await?;
     Ok((decider.arms.rows(), ledger.selected))
 }
@@ -250,12 +249,12 @@ async fn arbiter(
 }
 
 /// Takes what was decided, a window at a time.
-trait Sink {
+pub(super) trait Sink {
     async fn take(&mut self, decided: Vec<Decided>) -> Result<(), store::Error>;
 }
 
 /// Writes into the ledger.
-struct Ledger<'a> {
+pub(super) struct Ledger<'a> {
     store: &'a Store,
     run: &'a Run,
     campaign: &'a Campaign,
@@ -264,12 +263,37 @@ struct Ledger<'a> {
     is_reserved: bool,
     selected: u64,
     now: Time,
+    /// What a trigger started, taken out in the same transaction.
+    pub started: Option<Started>,
+}
+
+impl<'a> Ledger<'a> {
+    pub async fn new(
+        store: &'a Store,
+        definitions: &Definitions,
+        run: &'a Run,
+        campaign: &'a Campaign,
+        channels: &[Channel],
+        now: Time,
+    ) -> Result<Self, store::Error> {
+        let (mut caps, mut is_reserved) = (None, false);
+        if !run.is_test {
+            caps = arbiter(store, definitions, campaign, run.campaign, channels, now).await?;
+            is_reserved = reserved_classes(store).await?.contains(&campaign.class.code());
+        }
+        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, now, started: None })
+    }
 }
 
 impl Sink for Ledger<'_> {
     async fn take(&mut self, mut decided: Vec<Decided>) -> Result<(), store::Error> {
         let mut change = self.store.change("write a plan").await?;
         let now = micros(self.now);
+        if self.started.as_ref().is_some_and(|started| started.restarts) {
+            // First, so that what waits takes no place under a cap.
+            let customers: Vec<i64> = decided.iter().map(|decided| decided.row.customer).collect();
+            change.connection().restart(self.run.campaign, &customers, self.now).await?;
+        }
         if let Some(caps) = &mut self.caps {
             let (places, requests) = requests(&decided, now);
             let answers = caps.settle(&mut change, &requests).await?;
@@ -283,6 +307,9 @@ impl Sink for Ledger<'_> {
         self.selected += decided.len() as u64;
         let rows = in_order(decided);
         let mut connection = change.connection();
+        if let Some(started) = &self.started {
+            connection.take_starts(self.run, started).await?;
+        }
         let first = connection.write_plan(self.run.id, &rows, self.now).await?;
         if self.is_reserved {
             let reserved: Vec<Reservation> = (first..)

@@ -40,6 +40,8 @@ pub enum Rule {
     Cron(Cron),
     /// Six or seven fields, by Quartz's rules.
     Quartz(Quartz),
+    /// No time of its own: something else starts it.
+    Never,
 }
 
 /// Between which times a rule fires, and on which dates it does not.
@@ -143,7 +145,7 @@ impl Rule {
     /// Whether it follows real time instead of naming times of the wall clock: it then has no meaning in each person's own zone.
     pub fn follows_real_time(&self) -> bool {
         match self {
-            Rule::At(_) => false,
+            Rule::At(_) | Rule::Never => false,
             Rule::Instant(_) => true,
             Rule::Every(every) => matches!(every, Every::Interval { .. }),
             Rule::Cron(cron) => cron.follows_the_clock(),

@@ -14,6 +14,7 @@ const LONGEST_GAP: TimeDelta = TimeDelta::hours(3);
 /// The first occurrence strictly later than `after`, whatever the bounds; repetitions are counted from `from`.
 pub(super) fn of(rule: &Rule, after: Time, zone: Tz, from: Option<NaiveDateTime>) -> Option<Occurrence> {
     match rule {
+        Rule::Never => None,
         Rule::At(local) => Some(at(zone, *local)).filter(|found| found.instant > after),
         Rule::Instant(instant) => {
             Some(Occurrence { instant: *instant, local: local_time(zone, *instant), note: None }).filter(|found| found.instant > after)

@@ -3,7 +3,7 @@
 use super::audience::{Bind, Sql};
 use super::control::may_send;
 use super::planning::{bound, consent};
-use super::{Doing, Error, Store, micros};
+use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{Channel, MessageState, NodeId, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool, on_writer};
@@ -55,6 +55,8 @@ pub struct Due {
     pub consent: Option<Consent>,
     pub consent_to_all: Option<Consent>,
     pub erased: bool,
+    /// Properties of the event that started it, as JSON text, and when it happened.
+    pub event: Option<(String, i64)>,
     /// `except` holds now.
     pub excluded: bool,
     /// `recheck` is on, and segment and where hold no more.
@@ -83,6 +85,7 @@ impl Due {
             consent: None,
             consent_to_all: None,
             erased: false,
+            event: None,
             excluded: false,
             left: false,
         }
@@ -111,6 +114,8 @@ pub struct Again {
     pub except: Option<Sql>,
     pub audience: Option<Sql>,
     pub topic: Option<String>,
+    /// Whether the event that started each is wanted.
+    pub event: bool,
 }
 
 macro_rules! due_of {
@@ -150,6 +155,10 @@ macro_rules! due_of {
             consent: consent(row.try_get("topic_state").doing($doing)?, row.try_get("topic_at").doing($doing)?),
             consent_to_all: consent(row.try_get("all_state").doing($doing)?, row.try_get("all_at").doing($doing)?),
             erased: row.try_get::<Option<i64>, _>("erased_at").doing($doing)?.is_some(),
+            event: match row.try_get::<Option<String>, _>("event_properties").doing($doing)? {
+                Some(properties) => Some((properties, row.try_get::<Option<i64>, _>("event_at").doing($doing)?.unwrap_or_default())),
+                None => None,
+            },
             excluded: row.try_get::<i32, _>("excluded").doing($doing)? != 0,
             left: row.try_get::<i32, _>("left_audience").doing($doing)? != 0,
         }
@@ -240,6 +249,17 @@ impl Store {
                     (SELECT p.address FROM addresses p WHERE p.customer_id = c.id AND p.channel = 2 AND p.is_primary = 1 LIMIT 1) AS phone,
                     a.key, s.reason AS suppressed, s.until, t.state AS topic_state, t.at AS topic_at, w.state AS all_state, w.at AS all_at, "
         ));
+        sql.push(match (again.event, self.dialect()) {
+            (false, _) => "CAST(NULL AS TEXT) AS event_properties, CAST(NULL AS BIGINT) AS event_at, ",
+            (true, Dialect::Sqlite) => {
+                "(SELECT v.properties FROM events v WHERE v.id = m.entry) AS event_properties, \
+                 (SELECT v.occurred_at FROM events v WHERE v.id = m.entry) AS event_at, "
+            }
+            (true, Dialect::Postgres) => {
+                "(SELECT v.properties::text FROM events v WHERE v.id = m.entry) AS event_properties, \
+                 (SELECT v.occurred_at FROM events v WHERE v.id = m.entry) AS event_at, "
+            }
+        });
         for (condition, holds, name) in [(&again.except, "1", "excluded"), (&again.audience, "0", "left_audience")] {
             match condition {
                 None => sql.push(&format!("CAST(0 AS INTEGER) AS {name}")),

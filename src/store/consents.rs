@@ -4,6 +4,7 @@
 
 use super::batch::Connection;
 use super::customers::{CHUNK, among_ids, placeholders};
+use super::starts;
 use super::{Doing, Error, Store};
 use crate::types::ConsentState;
 use sqlx::AssertSqlSafe;
@@ -53,6 +54,12 @@ pub(super) async fn of_customers(connection: &mut Connection<'_>, ids: &[i64]) -
             Some((id, StoredConsent { topic, channel, state, at, has_proof: has_proof != 0 }))
         })
         .collect())
+}
+
+/// Keeps the changes for the campaigns that they start.
+pub(super) async fn keep_starts(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<(), Error> {
+    let keys: Vec<(i64, [u8; 16])> = rows.iter().map(|row| (row.customer, row.source_key)).collect();
+    starts::keep_by_key(connection, starts::Kept::Consents, &keys).await
 }
 
 /// Appends changes and keeps the state; gives how many were new. What is there already changes nothing.
@@ -165,10 +172,13 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
 }
 
 impl Store {
-    /// Appends changes of consent in a transaction of their own.
-    pub async fn append_consents(&self, rows: &[ConsentRow]) -> Result<u64, Error> {
+    /// Appends changes of consent in a transaction of their own; `starts`: they may start campaigns.
+    pub async fn append_consents(&self, rows: &[ConsentRow], starts: bool) -> Result<u64, Error> {
         let mut change = self.change("keep consents").await?;
         let appended = append(&mut change.connection(), rows).await?;
+        if starts {
+            keep_starts(&mut change.connection(), rows).await?;
+        }
         change.commit("keep consents").await?;
         Ok(appended)
     }

@@ -36,6 +36,8 @@ pub struct Applied {
     pub measures: Vec<MeasureRow>,
     /// The schedule as it is compared: when it changes, occurrences before the apply are not missed ones.
     pub schedule: String,
+    /// What starts it: names of events, `message.RESPONSE`, `consent.TOPIC`.
+    pub triggers: Vec<String>,
 }
 
 /// A measure of a version, for the ingest of events.
@@ -191,6 +193,14 @@ impl Store {
                     .bind(campaign.category.as_deref()).bind(serde_json::to_string(&campaign.tags).unwrap_or_default())
                     .bind(id).bind(micros(apply.now)).bind(&campaign.schedule)
                     .execute(&mut *transaction).await.doing("store a campaign")?;
+                let this = "SELECT id FROM campaigns WHERE key = $1";
+                sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM triggers WHERE campaign_id = ({this})"))).bind(&campaign.key)
+                    .execute(&mut *transaction).await.doing("store what starts a campaign")?;
+                for name in &campaign.triggers {
+                    // What happened before the first apply, or before the schedule changed, was never missed.
+                    sqlx::query("INSERT INTO triggers (name, campaign_id, since) SELECT $2, id, scheduled_until FROM campaigns WHERE key = $1")
+                        .bind(&campaign.key).bind(name).execute(&mut *transaction).await.doing("store what starts a campaign")?;
+                }
                 for (number, (target, personal)) in campaign.links.iter().enumerate() {
                     sqlx::query("INSERT INTO links (version_id, number, target, personal) VALUES ($1, $2, $3, $4)")
                         .bind(id).bind(i32::try_from(number + 1).unwrap_or(i32::MAX)).bind(target).bind(i16::from(*personal))
@@ -214,6 +224,10 @@ impl Store {
                     .execute(&mut *transaction).await.doing("retire a campaign")?;
                 sqlx::query("UPDATE campaigns SET version_id = NULL WHERE key = $1").bind(&key)
                     .execute(&mut *transaction).await.doing("retire a campaign")?;
+                for table in ["triggers", "starts"] {
+                    sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table} WHERE campaign_id = (SELECT id FROM campaigns WHERE key = $1)")))
+                        .bind(&key).execute(&mut *transaction).await.doing("retire a campaign")?;
+                }
                 changes.push(Change { key, change: ChangeKind::Retired, version });
             }
             changes.sort_by(|a, b| a.key.cmp(&b.key));

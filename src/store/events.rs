@@ -3,6 +3,7 @@
 use super::batch::{Connection, Field, table};
 use super::conversions::{self, Measures};
 use super::customers::{CHUNK, placeholders};
+use super::starts;
 use super::{Doing, Error, Store};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -42,8 +43,9 @@ pub struct StoredEvent {
 }
 
 impl Store {
-    /// Records events and what they convert, in one transaction. For each event its number, or `None` when it was there already.
-    pub async fn ingest_events(&self, events: &[NewEvent], measures: &Measures) -> Result<Vec<Option<i64>>, Error> {
+    /// Records events and what they convert, in one transaction, and keeps them for the campaigns that they start (`starts`). For each event its
+    /// number, or `None` when it was there already.
+    pub async fn ingest_events(&self, events: &[NewEvent], measures: &Measures, starts: bool) -> Result<Vec<Option<i64>>, Error> {
         const DOING: &str = "record events";
         if events.is_empty() {
             return Ok(Vec::new());
@@ -53,6 +55,9 @@ impl Store {
         let rows = insert(&mut connection, events).await?;
         let new: Vec<i64> = rows.iter().map(|row| row.0).collect();
         conversions::keep(&mut connection, &new, measures).await?;
+        if starts {
+            starts::keep_events(&mut connection, &new).await?;
+        }
         change.commit(DOING).await?;
         let mut ids: std::collections::HashMap<(i64, [u8; 16]), i64> =
             rows.into_iter().filter_map(|(id, customer, key)| Some(((customer, <[u8; 16]>::try_from(key.as_slice()).ok()?), id))).collect();

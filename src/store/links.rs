@@ -163,7 +163,7 @@ impl Store {
             proof: Some(format!("message {message}")),
             source_key: digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]),
         };
-        self.append_consents(&choices.iter().map(row).collect::<Vec<_>>()).await.map(drop)
+        self.append_consents(&choices.iter().map(row).collect::<Vec<_>>(), true).await.map(drop)
     }
 
     /// Answers within the pool's patience when the database is there.

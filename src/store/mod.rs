@@ -15,6 +15,7 @@ pub mod control;
 pub mod conversions;
 pub mod copies;
 pub mod coupons;
+pub mod starts;
 pub mod customers;
 pub mod decisions;
 pub mod definitions;

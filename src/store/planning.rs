@@ -72,6 +72,8 @@ pub struct Way {
 #[derive(Debug, Clone)]
 pub struct Planned {
     pub customer: i64,
+    /// What started it; 0 where the clock did.
+    pub entry: i64,
     pub channel: Channel,
     pub arm: i16,
     pub refusal: Option<Refusal>,
@@ -151,11 +153,11 @@ impl Connection<'_> {
                 for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
                     let mut text = String::with_capacity(chunk.len() * 40 + 400);
                     text.push_str(
-                        "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
-                         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, ? FROM (VALUES ",
+                        "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
+                         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, ? FROM (VALUES ",
                     );
                     for index in 0..chunk.len() {
-                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?)" });
+                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?,?)" });
                     }
                     text.push(')');
                     let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
@@ -164,6 +166,7 @@ impl Connection<'_> {
                         query = query
                             .bind(id)
                             .bind(row.customer)
+                            .bind(row.entry)
                             .bind(row.channel.code())
                             .bind(row.arm)
                             .bind(row.state().code())
@@ -194,11 +197,11 @@ impl Connection<'_> {
                 let first = end - count;
                 let column = |of: &dyn Fn(&Planned) -> i16| rows.iter().map(of).collect::<Vec<i16>>();
                 sqlx::query(
-                    "INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
-                     SELECT v.id, $1, v.customer, v.channel, v.arm, v.state, v.reason, v.detail, v.address, v.site, v.due, v.expires, v.next_at, $2
+                    "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
+                     SELECT v.id, $1, v.customer, v.entry, v.channel, v.arm, v.state, v.reason, v.detail, v.address, v.site, v.due, v.expires, v.next_at, $2
                      FROM UNNEST($3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::bigint[],
-                                 $12::bigint[], $13::text[], $14::bigint[])
-                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires, detail, next_at)")
+                                 $12::bigint[], $13::text[], $14::bigint[], $15::bigint[])
+                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires, detail, next_at, entry)")
                     .bind(run.0).bind(micros(now))
                     .bind((first..end).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.customer).collect::<Vec<i64>>())
@@ -210,6 +213,7 @@ impl Connection<'_> {
                     .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<Option<i64>>>())
                     .bind(rows.iter().map(|row| row.detail.as_deref()).collect::<Vec<Option<&str>>>())
                     .bind(rows.iter().map(|row| row.next_at).collect::<Vec<Option<i64>>>())
+                    .bind(rows.iter().map(|row| row.entry).collect::<Vec<i64>>())
                     .execute(&mut **connection).await.doing("write a plan")?;
                 let cut = blocks(rows, first);
                 let column = |of: fn(&(i64, i64, i64)) -> i64| cut.iter().map(of).collect::<Vec<i64>>();
@@ -222,7 +226,7 @@ impl Connection<'_> {
     }
 }
 
-/// Rows of one statement: twelve values each, and SQLite takes 32,766.
+/// Rows of one statement: thirteen values each, and SQLite takes 32,766.
 const CHUNK: usize = 1024;
 
 /// First and last number of each block, and when it is due: the messages of a block are due together.

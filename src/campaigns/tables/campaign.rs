@@ -4,6 +4,7 @@ use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required
 use super::{CLASS, message, policy, test};
 
 static TASK: Choice = Choice { what: "task", words: &["acquire", "grow", "retain"], later: &[] };
+static IF_INSIDE: Choice = Choice { what: "answer to `if_inside`", words: &["ignore", "restart", "separate"], later: &[] };
 static RE_ENTRY: Choice = Choice { what: "`re_entry`", words: &["never", "always"], later: &[] };
 
 pub static CAMPAIGN: Table = Table {
@@ -31,10 +32,11 @@ pub static CAMPAIGN: Table = Table {
             "always",
             "never, always, or how long since the last time that something was sent",
         ),
-        later(
+        optional(
             "if_inside",
-            "What is done with who is chosen again while inside",
-            "it belongs to campaigns of several steps, which come later",
+            Shape::Word(&IF_INSIDE),
+            "ignore",
+            "With `when`, chosen again while a message waits: ignore, restart (the newest event) or separate",
         ),
         later("exit_on", "What ends a customer's way through the campaign", "it belongs to campaigns of several steps, which come later"),
         optional("variants", Shape::List(&Shape::Map(&message::VARIANT)), "none", "The arms of an experiment"),
@@ -105,11 +107,7 @@ pub static SCHEDULE: Table = Table {
         optional("quartz", Shape::Quartz, "", "Six or seven fields, as Quartz has them: \"0 0 10 ? * MON#1\""),
         optional("anniversary", Shape::Text, "", "A date attribute: each year on its day"),
         optional("date", Shape::Text, "", "A date attribute: once, on its day"),
-        later(
-            "when",
-            "At once, for each customer to whom something happens",
-            "campaigns that start by a trigger come with a later version",
-        ),
+        optional("when", Shape::Condition, "", "A trigger: at once, for each customer to whom it happens"),
         optional("time", Shape::Time, "10:00", "With `anniversary` or `date`: the time of day"),
         optional(
             "before",

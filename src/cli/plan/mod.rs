@@ -109,7 +109,7 @@ async fn one_campaign(
     audience.cost = cost(definitions, &preview, &parts);
     let next = dates::next(&campaign.schedule, now);
     let mut warnings = Vec::new();
-    if next.is_empty() {
+    if next.is_empty() && campaign.schedule.when.is_none() {
         warnings.push("its schedule has no date to come: nothing will be sent".to_string());
     }
     if preview.selected == 0 {

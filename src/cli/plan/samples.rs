@@ -53,6 +53,7 @@ pub fn due(customer: i64, person: Person, channel: Channel, arm: i16, address: O
         consent: None,
         consent_to_all: None,
         erased: false,
+        event: None,
         excluded: false,
         left: false,
     }

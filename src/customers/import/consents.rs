@@ -132,7 +132,7 @@ impl Sink for Writer {
             outcomes.push(outcome);
         }
         if !self.dry_run {
-            self.store.append_consents(&distinct(rows)).await?;
+            self.store.append_consents(&distinct(rows), false).await?;
         }
         Ok(outcomes)
     }

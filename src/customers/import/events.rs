@@ -227,12 +227,13 @@ pub(crate) struct Writer {
     store: Store,
     measures: Measures,
     dry_run: bool,
+    starts: bool,
     finder: Finder,
 }
 
 impl Writer {
-    pub fn new(store: Store, settings: &Settings, measures: Measures) -> Self {
-        Writer { finder: Finder::new(store.clone()), store, measures, dry_run: settings.dry_run }
+    pub fn new(store: Store, settings: &Settings, measures: Measures, starts: bool) -> Self {
+        Writer { finder: Finder::new(store.clone()), store, measures, dry_run: settings.dry_run, starts }
     }
 }
 
@@ -255,7 +256,7 @@ impl Sink for Writer {
         if self.dry_run {
             return Ok(outcomes);
         }
-        let mut numbers = self.store.ingest_events(&events, &self.measures).await?.into_iter();
+        let mut numbers = self.store.ingest_events(&events, &self.measures, self.starts).await?.into_iter();
         for outcome in outcomes.iter_mut().filter(|outcome| **outcome == Outcome::New) {
             if numbers.next().flatten().is_none() {
                 *outcome = Outcome::Unchanged;

@@ -360,6 +360,8 @@ pub struct EventOptions {
     pub value: Option<String>,
     /// When all of it happened.
     pub at: Option<Time>,
+    /// Whether the events may start campaigns.
+    pub starts: bool,
 }
 
 /// Imports events of customers who are there; what they convert is kept in the same transactions.
@@ -372,7 +374,7 @@ pub async fn events(
     report: &mut (dyn FnMut(Report<'_>) + Send),
 ) -> Result<Summary, Error> {
     let intake = events::Events::new(settings.clone(), options.clone());
-    let sink = events::Writer::new(store.clone(), settings, measures.clone());
+    let sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
     run(input, intake, sink, report).await
 }
 

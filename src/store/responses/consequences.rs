@@ -43,7 +43,8 @@ async fn withdraw_consents(connection: &mut Connection<'_>, new: &[(&ResponseRow
         })
     };
     let rows: Vec<ConsentRow> = new.iter().filter_map(withdrawn).collect();
-    consents::append(connection, &rows).await.map(drop)
+    consents::append(connection, &rows).await?;
+    consents::keep_starts(connection, &rows).await
 }
 
 /// What comes back to a message proves that its provider had taken it.

@@ -2,6 +2,7 @@
 
 use super::{Counting, Event, Facts, Properties, RULES, ResponseRow, json, occurred, scope_word};
 use crate::store::batch::{Connection, Field, table};
+use crate::store::starts;
 use crate::store::tallies::{self, Answer, Firsts, Key, contribution};
 use crate::store::{Error, micros};
 use crate::types::Response;
@@ -65,7 +66,9 @@ pub(super) async fn write_events(
         });
     }
     connection.write("record events", sql, &json(&new)?).await?;
-    Ok(())
+    let keys: Vec<(i64, [u8; 16])> =
+        fresh.iter().filter_map(|(index, key)| Some((facts.get(&rows[*index].message.0)?.customer_id, *key))).collect();
+    starts::keep_by_key(connection, starts::Kept::Events, &keys).await
 }
 
 fn properties(row: &ResponseRow) -> Properties {

@@ -3,13 +3,16 @@
 
 use super::context::Context;
 use super::part::Part;
-use crate::segments::{Condition, ConsentCondition, Edge, EventCondition, MessageCondition, PropertyTests, Was, Without};
+use crate::segments::{Condition, ConsentCondition, EventCondition, MessageCondition, PropertyTests, Was};
 use crate::types::Response;
 
 /// What starts a campaign for a customer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
-    Event { name: String, filter: PropertyTests },
+    Event {
+        name: String,
+        filter: PropertyTests,
+    },
     /// A response to a message of ours.
     Message(Box<MessageCondition>),
     /// A change of consent.
@@ -60,12 +63,15 @@ pub fn read(context: &mut Context<'_>, schedule: Part<'_>) -> Option<Trigger> {
     match condition {
         Condition::Event(event) => {
             let EventCondition { name, window, filter, edge, without, save_as, .. } = &*event;
-            let plain = window.is_empty() && event.is_plain() && *edge == None::<Edge> && *without == None::<Without> && save_as.is_none();
+            let plain = window.is_empty() && event.is_plain() && edge.is_none() && without.is_none() && save_as.is_none();
             if !plain {
                 return wrong("a trigger is one event as it happens", "leave out window, measure, first, last, without and as");
             }
             if filter.needs_customer() {
-                return wrong("compares the event with the customer: not built yet", "compare with a value written out, and ask the customer in `audience`");
+                return wrong(
+                    "compares the event with the customer: not built yet",
+                    "compare with a value written out, and ask the customer in `audience`",
+                );
             }
             Some(Trigger::Event { name: name.clone(), filter: filter.clone() })
         }

@@ -172,7 +172,12 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
                 None => import::customers(&store, &settings, input, report).await,
             },
             Kind::Events => {
-                let options = events.map(|events| EventOptions { event: events.event.clone(), value: events.value.clone(), at: events.at, starts: events.start });
+                let options = events.map(|events| EventOptions {
+                    event: events.event.clone(),
+                    value: events.value.clone(),
+                    at: events.at,
+                    starts: events.start,
+                });
                 // What applied campaigns measure, so that imported events count as conversions.
                 let measures = store.measures(settings.zone, &settings.currency).await?;
                 import::events(&store, &settings, &options.unwrap_or_default(), &measures, input, report).await

@@ -328,7 +328,12 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
         return Again { except: None, audience: None, topic: campaign.topic.clone(), event };
     }
     let conditions = conditions(definitions, campaign, &sending.samples, now, inner.store.dialect());
-    Again { except: conditions.except, audience: campaign.audience.recheck.then_some(conditions.audience), topic: campaign.topic.clone(), event }
+    Again {
+        except: conditions.except,
+        audience: campaign.audience.recheck.then_some(conditions.audience),
+        topic: campaign.topic.clone(),
+        event,
+    }
 }
 
 impl Inner {

@@ -63,12 +63,15 @@ fn needs(definitions: &Definitions, campaign: &Campaign) -> BTreeSet<String> {
     paths
 }
 
-/// Campaigns that the audience names, through segments too.
+/// Campaigns that the audience or the trigger names, through segments too.
 fn named_campaigns(definitions: &Definitions, campaign: &Campaign) -> BTreeSet<String> {
     let audience = &campaign.audience;
     let mut conditions: Vec<&Condition> = audience.condition.iter().chain(&audience.except).collect();
     let mut segments: Vec<String> = audience.segment.iter().cloned().collect();
     let (mut named, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    if let Some(Trigger::Message(message)) = &campaign.schedule.when {
+        named.extend(message.campaigns.iter().cloned());
+    }
     loop {
         for condition in conditions.drain(..) {
             named.extend(condition.campaigns());

@@ -133,8 +133,11 @@ impl Trial {
             let codes: Vec<String> = (1..=1000).map(|number| format!("TEST-{number:04}")).collect();
             trial.store.import_codes(name, &codes).await?;
         }
-        let (before, after): (Vec<_>, Vec<_>) =
-            test.events.iter().map(|event| (happens(event, zone), event)).partition(|(at, _)| at.is_none_or(|at| at < begins || at == begins && !by_trigger));
+        let (before, after): (Vec<_>, Vec<_>) = test
+            .events
+            .iter()
+            .map(|event| (happens(event, zone), event))
+            .partition(|(at, _)| at.is_none_or(|at| at < begins || at == begins && !by_trigger));
         trial.take_events(before.into_iter().map(|(_, event)| event.clone()).collect()).await?;
         trial.later = after.into_iter().filter_map(|(at, event)| Some((at?, event.clone()))).collect();
         trial.later.sort_by_key(|(at, _)| *at);
@@ -181,8 +184,10 @@ impl Trial {
         let mut rejected = Vec::new();
         let settings = import::Settings { now: self.clock.now(), ..self.settings.clone() };
         // What converts is no part of a test's expectations.
-        let (options, measures) =
-            (EventOptions { starts: true, ..EventOptions::default() }, Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() });
+        let (options, measures) = (
+            EventOptions { starts: true, ..EventOptions::default() },
+            Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() },
+        );
         import::events(&self.store, &settings, &options, &measures, Input::Rows(events), &mut |report| note(report, &mut rejected))
             .await
             .map_err(data)?;

@@ -217,15 +217,16 @@ impl Store {
         Ok(())
     }
 
-    /// Runs with nothing left to hand over become done.
+    /// Runs with nothing left to hand over become done; those of triggers only when their day is over everywhere, since until then more may come.
     pub async fn finish_runs(&self, now: Time) -> Result<Vec<RunId>, Error> {
         let sql = format!(
             "UPDATE runs SET state = {done}, finished_at = $1
-             WHERE state IN ({ready}, {running}) AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.run_id = runs.id)
+             WHERE state IN ({ready}, {running}) AND (occurrence NOT LIKE 'when:%' OR due_at < $1 - {two_days}) AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.run_id = runs.id)
                AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.next_at IS NOT NULL AND m.run_id = runs.id) RETURNING id",
             done = RunState::Done.code(),
             ready = RunState::Ready.code(),
-            running = RunState::Running.code()
+            running = RunState::Running.code(),
+            two_days = 2 * 86_400_000_000_i64
         );
         let rows: Vec<(i64,)> = on_writer!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).fetch_all(pool).await)
             .doing("finish runs")?;

@@ -115,9 +115,8 @@ impl Store {
 
     /// The run that takes up what happens on a day to customers of one version, made when it is not there.
     pub async fn run_of_triggers(&self, campaign: CampaignId, version: VersionId, day: &str, now: Time) -> Result<RunId, Error> {
-        let (ready, id) = (RunState::Ready.code(), RunId(0));
-        let mut found = id;
-        in_transaction!(self, "make a run", transaction => {
+        let ready = RunState::Ready.code();
+        Ok(RunId(in_transaction!(self, "make a run", transaction => {
             let (number,): (i64,) = sqlx::query_as("SELECT CAST(version AS BIGINT) FROM definitions WHERE id = $1")
                 .bind(version.0).fetch_one(&mut *transaction).await.doing("read a version's number")?;
             let occurrence = format!("when:{day}:v{number}");
@@ -129,9 +128,8 @@ impl Store {
                 .execute(&mut *transaction).await.doing("make a run")?;
             let (run,): (i64,) = sqlx::query_as("SELECT id FROM runs WHERE campaign_id = $1 AND occurrence = $2")
                 .bind(campaign.0).bind(&occurrence).fetch_one(&mut *transaction).await.doing("make a run")?;
-            found = RunId(run);
-        });
-        Ok(found)
+            run
+        })))
     }
 
     /// Customers among these who are inside the campaign: a message of it waits for them.

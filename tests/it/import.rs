@@ -283,7 +283,7 @@ async fn events_come_in_once_with_their_money() {
 async fn properties_of_json_lines_keep_their_shape() {
     for database in databases().await {
         people(&database, &settings(), "external_id\nada\n").await;
-        let options = EventOptions { event: Some("order".into()), value: Some("total".into()), at: Some(now()) };
+        let options = EventOptions { event: Some("order".into()), value: Some("total".into()), at: Some(now()), ..EventOptions::default() };
         let file = "{\"customer\": \"ada\", \"total\": 10, \"items\": [{\"sku\": \"L1\", \"price\": 5}], \"shop.city\": \"Kyiv\"}\n";
         let (summary, rejected) = events(&database, &settings(), &options, file).await;
         assert_eq!(counts(&summary), (1, 1, 0, 0, 0), "{}: {rejected:?}", database.name);

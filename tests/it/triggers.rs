@@ -21,7 +21,10 @@ const HELLO: &str = "audience: { segment: everyone, holdout: 0% }\nmessage: { te
 
 fn world(database: &Database) -> World {
     let mut world = World::new(database);
-    world.files.insert("posthaste.yaml", WORKSPACE.replace("purchase: { amount: money }", "purchase: { amount: money }, cart: { total: money, title: text }"));
+    world.files.insert(
+        "posthaste.yaml",
+        WORKSPACE.replace("purchase: { amount: money }", "purchase: { amount: money }, cart: { total: money, title: text }"),
+    );
     world.files.insert("templates/cart.hbs", "<p>{{event.title}}: {{format_money event.total}} of {{event.at}}</p><a href=\"{{unsubscribe_url}}\">x</a> {{identity.postal_address}}");
     world
 }
@@ -41,10 +44,13 @@ async fn cart(world: &World, customer: i64, at: Time, total: i64, title: &str, s
 fn subjects(world: &World) -> Vec<String> {
     let letters = world.outbox.letters.lock().unwrap();
     let subject = |mime: &[u8]| mail_parser::MessageParser::default().parse(mime).unwrap().subject().unwrap().to_string();
-    letters.iter().map(|letter| match &letter.body {
-        Body::Email { mime, .. } => subject(mime),
-        Body::Sms { text, .. } => text.clone(),
-    }).collect()
+    letters
+        .iter()
+        .map(|letter| match &letter.body {
+            Body::Email { mime, .. } => subject(mime),
+            Body::Sms { text, .. } => text.clone(),
+        })
+        .collect()
 }
 
 async fn later(world: &World, minutes: i64) {
@@ -106,7 +112,10 @@ async fn who_is_chosen_again_while_a_message_waits_is_treated_as_the_file_says()
         // It is nine in the morning; messages wait for noon.
         let when = "schedule: { when: { event: cart }, windows: [ { hours: 12:00 to 13:00 } ] }\n";
         for (key, inside) in [("ignore", ""), ("restart", "if_inside: restart\n"), ("separate", "if_inside: separate\n")] {
-            world.campaign(key, &format!("{REST}{}{when}{inside}", TO_ALL.replace("{{event.title}} waits", &format!("{key} {{{{event.title}}}}"))));
+            world.campaign(
+                key,
+                &format!("{REST}{}{when}{inside}", TO_ALL.replace("{{event.title}} waits", &format!("{key} {{{{event.title}}}}"))),
+            );
         }
         let ada = world.person("ada@example.org").await;
         world.apply().await;
@@ -166,7 +175,11 @@ async fn responses_and_changes_of_consent_start_campaigns() {
             proof: None,
             source_key: digest(&[&customer.to_be_bytes(), &channel.code().to_be_bytes()]),
         };
-        let changes = [agrees(cy, Channel::Email, ConsentState::Granted), agrees(cy, Channel::Sms, ConsentState::Granted), agrees(bo, Channel::Email, ConsentState::Withdrawn)];
+        let changes = [
+            agrees(cy, Channel::Email, ConsentState::Granted),
+            agrees(cy, Channel::Sms, ConsentState::Granted),
+            agrees(bo, Channel::Email, ConsentState::Withdrawn),
+        ];
         world.store.append_consents(&changes, true).await.unwrap();
         later(&world, 1).await;
         assert_eq!(world.sums("clicked").await, "selected 1, accepted 1", "{}", database.name);

@@ -29,6 +29,22 @@ impl Trigger {
         }
     }
 
+    /// In words, as the plan says it.
+    pub fn words(&self) -> String {
+        match self {
+            Trigger::Event { name, .. } => format!("the event `{name}` happens"),
+            Trigger::Message(message) => {
+                let was: Vec<&str> = message.was.iter().map(|was| was.word()).collect();
+                let of = if message.campaigns.is_empty() { "any campaign".to_string() } else { message.campaigns.join(", ") };
+                format!("a message of {of} was {}", was.join(" or "))
+            }
+            Trigger::Consent(consent) => {
+                let is: Vec<&str> = consent.is.iter().map(|is| is.word()).collect();
+                format!("consent to `{}` becomes {}", consent.topic, is.join(" or "))
+            }
+        }
+    }
+
     /// The event whose properties the template finds under `event`.
     pub fn event(&self) -> Option<&str> {
         match self {

@@ -1,6 +1,6 @@
 //! `posthaste preview CAMPAIGN --customer K`: the campaign's message as one customer would get it; nothing is sent, links lead nowhere.
 
-use super::plan::samples::{Studio, due};
+use super::plan::samples::{Studio, due, last_event};
 use super::{Exit, Format, Global, check, why};
 use crate::campaigns;
 use crate::dispatch::Unsendable;
@@ -60,7 +60,9 @@ pub async fn run(global: &Global, arguments: Preview) -> anyhow::Result<Exit> {
     let channel = arguments.channel.unwrap_or(message_for(campaign, arm).channel);
     anyhow::ensure!(messages(campaign).iter().any(|message| message.channel == channel), "this campaign sends nothing by {channel}");
     let address = if channel == Channel::Sms { person.phone.clone() } else { person.email.clone() };
-    let filled = match studio.identity.fill(&studio.sending, &due(customer.id, person, channel, arm, address, now), now) {
+    let mut due = due(customer.id, person, channel, arm, address, now);
+    due.event = last_event(&store, &definitions, &arguments.campaign, customer.id).await?;
+    let filled = match studio.identity.fill(&studio.sending, &due, now) {
         Ok(filled) => filled,
         Err(Unsendable::Refused(refusal, detail)) => anyhow::bail!("this customer would be refused {refusal}: {detail}"),
         Err(Unsendable::Failed(failure, detail)) => anyhow::bail!("the message cannot be made ({failure}): {detail}"),

@@ -3,7 +3,6 @@
 //! Work waits in rows: nobody remembers how far the events have been read, so what commits late is not passed over.
 
 use super::batch::{Connection, Field, table};
-use super::planning::Planned;
 use super::runs::{Arm, Run};
 use super::{Doing, Error, Store, micros};
 use crate::types::{CampaignId, MessageState, RunId, RunState, Time, VersionId};
@@ -100,6 +99,16 @@ impl Store {
         );
         on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(campaign.0).bind(limit).fetch_all(pool).await)
             .doing("read what starts campaigns")
+    }
+
+    /// The customer's last event of this name, its properties and when it was: what a message would say that it had started.
+    pub async fn last_event(&self, customer: i64, name: &str) -> Result<Option<(String, i64)>, Error> {
+        let properties = self.pick("properties", "properties::text");
+        let sql = format!(
+            "SELECT {properties}, occurred_at FROM events WHERE name = $1 AND customer_id = $2 ORDER BY occurred_at DESC, id DESC LIMIT 1"
+        );
+        on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(name).bind(customer).fetch_optional(pool).await)
+            .doing("read the last event of a customer")
     }
 
     /// Forgets what starts nothing after all.

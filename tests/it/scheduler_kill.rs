@@ -4,7 +4,7 @@
 //! transaction, before or after a commit. On PostgreSQL two of them work at the same time; on SQLite, where there is one engine, the
 //! next begins where the killed one stopped.
 
-use crate::databases::databases;
+use crate::databases::{Database, databases};
 use crate::world::World;
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 use posthaste::on_pool;
@@ -39,17 +39,35 @@ impl Numbers {
     }
 }
 
-/// A process that schedules: what it has read dies with it.
-async fn turn(store: &Store, now: Time, polls: Option<usize>) -> bool {
-    let planner = Planner::new(store.clone(), Loaded::new(store.clone()));
-    match polls {
-        Some(polls) => match killed_after(polls, planner.turn(now)).await {
-            Some(turn) => drop(turn.unwrap()),
-            None => return true,
-        },
-        None => drop(planner.turn(now).await.unwrap()),
+/// A process that schedules: what it has read, and its connections, die with it.
+struct Scheduler<'a> {
+    database: &'a Database,
+    store: Store,
+}
+
+impl<'a> Scheduler<'a> {
+    async fn new(database: &'a Database) -> Self {
+        let store = if database.name == "postgres" { Store::connect(&database.url).await.unwrap() } else { database.store.clone() };
+        Scheduler { database, store }
     }
-    false
+
+    /// `true` when it was killed in the middle; the next one is another process then.
+    async fn turn(&mut self, now: Time, polls: Option<usize>) -> bool {
+        let planner = Planner::new(self.store.clone(), Loaded::new(self.store.clone()));
+        let Some(polls) = polls else {
+            planner.turn(now).await.unwrap();
+            return false;
+        };
+        if let Some(turn) = killed_after(polls, planner.turn(now)).await {
+            turn.unwrap();
+            return false;
+        }
+        if self.database.name == "postgres" {
+            self.store.close().await;
+            *self = Scheduler::new(self.database).await;
+        }
+        true
+    }
 }
 
 const REST: &str = "class: advertising\ntopic: offers\ncategory: retail\ntask: grow\ngoal: { event: purchase, within: 1 day }\n\
@@ -80,21 +98,22 @@ async fn a_year_with_two_schedulers_killed_at_random_has_one_run_for_each_instan
         world.clock = posthaste::clock::Clock::standing_at(start);
         world.apply().await;
         let (mut now, mut numbers, mut killed) = (start, Numbers(7), 0);
+        let mut schedulers = (Scheduler::new(&database).await, Scheduler::new(&database).await);
         while now < end {
             now = (now + TimeDelta::minutes(numbers.below(9 * 60) as i64)).min(end);
             let mut polls = || (numbers.below(3) > 0).then(|| 1 + numbers.below(60) as usize);
             let (one, other) = (polls(), polls());
             if database.name == "postgres" {
-                let (first, second) = tokio::join!(turn(&world.store, now, one), turn(&world.store, now, other));
+                let (first, second) = tokio::join!(schedulers.0.turn(now, one), schedulers.1.turn(now, other));
                 killed += u32::from(first) + u32::from(second);
             } else {
-                killed += u32::from(turn(&world.store, now, one).await);
-                killed += u32::from(turn(&world.store, now, other).await);
+                killed += u32::from(schedulers.0.turn(now, one).await);
+                killed += u32::from(schedulers.1.turn(now, other).await);
             }
         }
         // The last one lives; on PostgreSQL it may first wait for the lock of a dead one to go.
         for _ in 0..50 {
-            turn(&world.store, end, None).await;
+            schedulers.0.turn(end, None).await;
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         assert!(killed > 300, "{}: {killed} kills", database.name);

@@ -75,13 +75,25 @@ pub async fn rendered(
             if let Some(campaign) = definitions.campaigns.get(key) {
                 add_saved(store, definitions, campaign, vec![(row.customer, &mut person)], now).await?;
             }
-            samples.push(sample(&studio, row, person, now));
+            let mut due = due(row.customer, person, row.channel, row.arm, row.address.clone(), now);
+            due.event = last_event(store, definitions, key, row.customer).await?;
+            samples.push(sample(&studio, row, due, now));
         }
     }
     Ok(samples)
 }
 
-fn sample(studio: &Studio, row: &Planned, person: Person, now: Time) -> Sample {
+/// The customer's last event of the kind that starts the campaign; `None` where none does, or none happened.
+pub async fn last_event(store: &Store, definitions: &Definitions, key: &str, customer: i64) -> anyhow::Result<Option<(String, i64)>> {
+    let trigger = definitions.campaigns.get(key).and_then(|campaign| campaign.schedule.when.as_ref());
+    match trigger.and_then(|trigger| trigger.event()) {
+        Some(name) => Ok(store.last_event(customer, name).await?),
+        None => Ok(None),
+    }
+}
+
+fn sample(studio: &Studio, row: &Planned, due: Due, now: Time) -> Sample {
+    let person = &due.person;
     let name = [&person.first_name, &person.last_name].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
     let id = person.external_id.clone().unwrap_or_else(|| format!("#{}", row.customer));
     let mut sample = Sample {
@@ -95,7 +107,6 @@ fn sample(studio: &Studio, row: &Planned, person: Person, now: Time) -> Sample {
         parts: None,
         failed: None,
     };
-    let due = due(row.customer, person, row.channel, row.arm, row.address.clone(), now);
     match studio.identity.fill(&studio.sending, &due, now) {
         Ok(filled) => {
             sample.language = filled.language.clone();

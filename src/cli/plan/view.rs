@@ -51,6 +51,8 @@ pub struct CampaignPlan {
     pub files: Vec<FileChange>,
     /// Nothing below is worked out for one that is retired.
     pub audience: Option<AudiencePlan>,
+    /// What starts it, where it is not the clock.
+    pub starts_when: Option<String>,
     pub next: Vec<NextDate>,
     pub samples: Vec<Sample>,
     pub warnings: Vec<String>,
@@ -157,6 +159,9 @@ fn one_campaign(out: &mut String, campaign: &CampaignPlan) {
         for line in &file.difference {
             let _ = writeln!(out, "      {line}");
         }
+    }
+    if let Some(when) = &campaign.starts_when {
+        let _ = writeln!(out, "    starts    when {when}");
     }
     for (index, next) in campaign.next.iter().enumerate() {
         let _ = writeln!(out, "    {:<9} {}", if index == 0 { "next" } else { "" }, next.line());
@@ -279,6 +284,7 @@ mod tests {
                     cost: BTreeMap::from([("UAH".into(), 12.75)]),
                     lift: Some("shows a lift of 9.1 points or more".into()),
                 }),
+                starts_when: None,
                 next: vec![NextDate { local: "Mon 1 Mar 2027 10:00 EET".into(), at, recipient: false, note: None }],
                 samples: vec![Sample {
                     customer: "Ada (K1)".into(),

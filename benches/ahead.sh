@@ -37,7 +37,10 @@ policy:
     - { class: advertising, channel: email, at_most: 1, per: day }
     - { class: advertising, at_most: 3, in: 7 days }
 YAML
-echo '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>For you</title></head><body><p>Hello {{default first_name "friend"}}, <a href="https://shop.bench.example/">see</a>. {{identity.postal_address}} <a href="{{unsubscribe_url}}">Unsubscribe</a></p></body></html>' > "$shop/templates/letter.hbs"
+cat > "$shop/templates/letter.hbs" <<'HTML'
+<!doctype html><html lang="en"><head><meta charset="utf-8"><title>For you</title></head><body>
+<p>Hello {{default first_name 'friend'}}, <a href="https://shop.bench.example/">see</a>. {{identity.postal_address}} <a href="{{unsubscribe_url}}">Unsubscribe</a></p></body></html>
+HTML
 campaign() { # KEY PRIORITY SCHEDULE AUDIENCE
     cat > "$shop/campaigns/$1.yaml" <<YAML
 campaign: $1
@@ -56,7 +59,7 @@ YAML
 }
 weekdays=(monday tuesday wednesday thursday friday saturday)
 for number in $(seq 12); do
-    campaign "weekly-$number" $((30 + number)) "every: ${weekdays[$((number % 6))]} at $((8 + number)):00" "segment: everyone"
+    campaign "weekly-$number" $((30 + number)) "every: ${weekdays[$((number % 6))]} at $(printf %02d $((8 + number))):00" "segment: everyone"
 done
 for number in $(seq 5); do campaign "monthly-$number" 60 "every: month on $((number * 5)) at 12:00" "segment: everyone"; done
 campaign birthday-gift 80 "anniversary: birthday, time: 10:00" "segment: everyone"
@@ -68,7 +71,7 @@ awk -v n="$people" 'BEGIN { print "external_id,email,first_name,city,points,birt
 
 for try in 1 2; do
     start=$(date +%s.%N); load=$(cut -d' ' -f1 /proc/loadavg)
-    /usr/bin/time -f '%M %U %S' -o "$work/time" "$posthaste" --workspace "$shop" simulate --days "$days" --from 2027-03-01T00:00:00Z --json > "$work/ahead-$try.json"
+    /usr/bin/time -f '%M %U %S' -o "$work/time" "$posthaste" --workspace "$shop" simulate --days "$days" --from 2027-03-01T00:00:00Z --json > "$work/ahead-$try.json" 2> "$work/said" || { cat "$work/said"; exit 1; }
     end=$(date +%s.%N)
     read -r memory user system < "$work/time"
     awk -v a="$start" -v b="$end" -v m="$memory" -v u="$user" -v s="$system" -v t="$try" -v l="$load" \

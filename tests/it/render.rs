@@ -230,7 +230,7 @@ fn problems_of_templates_come_with_their_places() {
             ("a.hbs", "<p>\n{{uper name}}</p>"),
             ("b.hbs", "{{#if x}}\n{{/each}}"),
             ("c.hbs", "x {{> foter}}"),
-            ("d.hbs", "{{coupon.code}}"),
+            ("d.hbs", "{{survey_url 'nps'}}"),
             ("e.de.hbs", "x"),
             ("f.hbs", "{{> one}}"),
             ("partials/footer.hbs", "x"),
@@ -241,7 +241,7 @@ fn problems_of_templates_come_with_their_places() {
             "templates/b.hbs:1:1: `{{#if}}` is not closed",
             "templates/a.hbs:2:3: there is no helper `uper`",
             "templates/c.hbs:1:7: there is no partial `foter`",
-            "templates/d.hbs:1:3: coupons are not built yet",
+            "templates/d.hbs:1:3: `survey_url` is not built yet",
             "templates/e.de.hbs:null:null: `de` is no language of this workspace",
             "templates/partials/two.hbs:1:5: these partials include each other without end",
         ]

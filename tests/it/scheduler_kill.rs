@@ -72,7 +72,7 @@ impl<'a> Scheduler<'a> {
 
 const REST: &str = "class: advertising\ntopic: offers\ncategory: retail\ntask: grow\ngoal: { event: purchase, within: 1 day }\n\
                     audience: { segment: everyone, holdout: 0% }\nmessage: { template: hello, subject: \"Hello\" }\n";
-const MISSED: &str = "overlap: allow, if_missed: { run: all, within: 3 days }";
+const MISSED: &str = "overlap: allow, if_missed: { run: all, within: 60 days }";
 
 #[tokio::test]
 async fn a_year_with_two_schedulers_killed_at_random_has_one_run_for_each_instant() {
@@ -98,9 +98,11 @@ async fn a_year_with_two_schedulers_killed_at_random_has_one_run_for_each_instan
         world.clock = posthaste::clock::Clock::standing_at(start);
         world.apply().await;
         let (mut now, mut numbers, mut killed) = (start, Numbers(7), 0);
+        // PostgreSQL takes connections anew for each scheduler: longer steps there.
+        let step = if database.name == "postgres" { 18 * 60 } else { 9 * 60 };
         let mut schedulers = (Scheduler::new(&database).await, Scheduler::new(&database).await);
         while now < end {
-            now = (now + TimeDelta::minutes(numbers.below(9 * 60) as i64)).min(end);
+            now = (now + TimeDelta::minutes(numbers.below(step) as i64)).min(end);
             let mut polls = || (numbers.below(3) > 0).then(|| 1 + numbers.below(40) as usize);
             let (one, other) = (polls(), polls());
             if database.name == "postgres" {
@@ -137,14 +139,19 @@ async fn a_year_with_two_schedulers_killed_at_random_has_one_run_for_each_instan
             assert_eq!(found.iter().cloned().collect::<BTreeSet<_>>().len(), found.len(), "{}: {key}: no run twice", database.name);
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{}: {key}", database.name);
         }
-        // Each run has its three people once, in blocks that hold them all.
+        // Each run has its three people once: in blocks that hold them all, or refused, where a run in each person's zone came to be planned only
+        // after their ten o'clock.
         let runs: i64 = world.number("SELECT COUNT(*) FROM runs").await;
-        assert_eq!(world.number("SELECT COUNT(*) FROM messages WHERE state = 1").await, 3 * runs);
+        let late = "SELECT COUNT(*) FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
+                    WHERE m.state = 0 AND m.reason = 7 AND c.key = 'own' AND r.planned_at > m.due_at";
+        let late = world.number(late).await;
+        assert_eq!(world.number("SELECT COUNT(*) FROM messages").await, 3 * runs);
+        assert_eq!(world.number("SELECT COUNT(*) FROM messages WHERE state = 1").await, 3 * runs - late);
         let wrong = "SELECT COUNT(*) FROM (SELECT r.id FROM runs r LEFT JOIN messages m ON m.run_id = r.id GROUP BY r.id HAVING COUNT(DISTINCT m.customer_id) <> 3) AS x";
         assert_eq!(world.number(wrong).await, 0);
         let held: i64 = on_pool!(&world.store, pool => sqlx::query_as::<_, (i64,)>(
             "SELECT COUNT(*) FROM messages m JOIN blocks b ON b.run_id = m.run_id AND m.id BETWEEN b.first_id AND b.last_id").fetch_one(pool).await.unwrap().0);
-        assert_eq!(held, 3 * runs);
+        assert_eq!(held, 3 * runs - late);
     }
 }
 

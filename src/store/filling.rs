@@ -52,6 +52,15 @@ impl Store {
         Ok(())
     }
 
+    /// SQLite sorts in as much memory as its cache has, in each of its threads.
+    async fn sort_little_by_little(&self) -> Result<(), Error> {
+        let Store::Sqlite(sqlite) = self else { return Ok(()) };
+        for sql in ["PRAGMA shrink_memory", "PRAGMA cache_size = -4000"] {
+            sqlx::query(sql).execute(&sqlite.write).await.doing("prepare the database for its indexes")?;
+        }
+        Ok(())
+    }
+
     /// While a base is filled on SQLite, pages of the file are not mapped and sorting spills to files, with a second thread to help it.
     async fn spare_memory(&self, spare: bool) -> Result<(), Error> {
         let Store::Sqlite(sqlite) = self else { return Ok(()) };
@@ -89,6 +98,7 @@ impl Filling {
     pub async fn finish(mut self, store: &Store) -> Result<(), Error> {
         let stored = self.commit().await;
         // Also after an error: what was stored before it is a base like any other.
+        store.sort_little_by_little().await?;
         store.build_customer_indexes().await?;
         store.spare_memory(false).await?;
         stored

@@ -182,12 +182,15 @@ enum Piece<T> {
 const SAMPLE_ROWS: usize = 1000;
 /// Rows a batch: a SQLite transaction of well under 50 ms.
 const BATCH_ROWS: usize = 2000;
+/// Of a first import, whose transactions hold many batches: several wait on the way, and memory is for them.
+const FIRST_BATCH_ROWS: usize = 1000;
 
 /// Reads everything and writes it.
 pub(crate) async fn run<I, S>(
     input: Input,
     mut intake: I,
     mut sink: S,
+    batch_rows: usize,
     report: &mut (dyn FnMut(Report<'_>) + Send),
 ) -> Result<Summary, Error>
 where
@@ -197,7 +200,7 @@ where
     let (sender, mut pieces) = tokio::sync::mpsc::channel(2);
     let reading = tokio::task::spawn_blocking(move || {
         let send = |piece| sender.blocking_send(piece).is_ok();
-        let end = match read_all(input, &mut intake, &send) {
+        let end = match read_all(input, &mut intake, batch_rows, &send) {
             Ok(()) => Piece::Ended(intake.notes()),
             Err(error) => Piece::Failed(error),
         };
@@ -266,7 +269,7 @@ async fn write<S: Sink>(
 }
 
 /// Runs on the reading thread; ends early when nobody takes the pieces any more.
-fn read_all<I: Intake>(input: Input, intake: &mut I, send: &dyn Fn(Piece<I::Item>) -> bool) -> Result<(), Error> {
+fn read_all<I: Intake>(input: Input, intake: &mut I, batch_rows: usize, send: &dyn Fn(Piece<I::Item>) -> bool) -> Result<(), Error> {
     let mut rows: Box<dyn Iterator<Item = Result<(Row, Option<String>), FileError>>> = match input {
         Input::Rows(rows) => Box::new(rows.into_iter().enumerate().map(|(at, fields)| {
             let number = at as u64 + 1;
@@ -294,7 +297,7 @@ fn read_all<I: Intake>(input: Input, intake: &mut I, send: &dyn Fn(Piece<I::Item
     let sample: Vec<Row> = first.iter().filter(|(_, wrong)| wrong.is_none()).map(|(row, _)| row.clone()).collect();
     intake.sample(&sample).map_err(Error::Columns)?;
     drop(sample);
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    let mut batch = Vec::with_capacity(batch_rows);
     for next in first.into_iter().map(Ok).chain(stop.into_iter().map(Err)).chain(rows) {
         let (row, wrong) = match next {
             Ok(row) => row,
@@ -308,7 +311,7 @@ fn read_all<I: Intake>(input: Input, intake: &mut I, send: &dyn Fn(Piece<I::Item
             None => intake.read(&row),
         };
         batch.push((row, item));
-        if batch.len() == BATCH_ROWS && !send(Piece::Batch(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS)))) {
+        if batch.len() == batch_rows && !send(Piece::Batch(std::mem::replace(&mut batch, Vec::with_capacity(batch_rows)))) {
             return Ok(());
         }
     }
@@ -330,7 +333,7 @@ pub async fn customers(
         store.build_customer_indexes().await?;
     }
     let sink = merging::Writer::new(store.clone(), settings);
-    run(input, intake, sink, report).await
+    run(input, intake, sink, BATCH_ROWS, report).await
 }
 
 /// Imports customers into a base in which nobody else works: where it is empty, its indexes are built at the end, which is several times
@@ -348,7 +351,7 @@ pub async fn first_customers(
     let intake = people::People::new(settings.clone(), catalogue);
     let mut sink = merging::Writer::new(store.clone(), settings);
     sink.first_import().await?;
-    run(input, intake, sink, report).await
+    run(input, intake, sink, FIRST_BATCH_ROWS, report).await
 }
 
 /// What a file of events may leave to the command line.
@@ -375,7 +378,7 @@ pub async fn events(
 ) -> Result<Summary, Error> {
     let intake = events::Events::new(settings.clone(), options.clone());
     let sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
-    run(input, intake, sink, report).await
+    run(input, intake, sink, BATCH_ROWS, report).await
 }
 
 /// Imports changes of consent. A later withdrawal stays; what has no date never lifts one.
@@ -385,7 +388,7 @@ pub async fn consents(
     input: Input,
     report: &mut (dyn FnMut(Report<'_>) + Send),
 ) -> Result<Summary, Error> {
-    run(input, consents::Consents::new(settings.clone()), consents::Writer::new(store.clone(), settings), report).await
+    run(input, consents::Consents::new(settings.clone()), consents::Writer::new(store.clone(), settings), BATCH_ROWS, report).await
 }
 
 /// Imports suppressions. None that is there is lifted or shortened.
@@ -396,5 +399,5 @@ pub async fn suppressions(
     report: &mut (dyn FnMut(Report<'_>) + Send),
 ) -> Result<Summary, Error> {
     let sink = suppressions::Writer::new(store.clone(), settings);
-    run(input, suppressions::Suppressions::new(settings.clone()), sink, report).await
+    run(input, suppressions::Suppressions::new(settings.clone()), sink, BATCH_ROWS, report).await
 }

@@ -175,9 +175,14 @@ impl Stretches {
 
     /// What differs from the engine, if something does.
     fn difference(&self, expression: &Expression) -> Option<String> {
-        let Ok(rule) = Rule::read_cron(&expression.text) else {
-            // A date that never comes, or too rarely: the walker may find none or few.
-            return (self.walk(expression).len() > 3).then(|| format!("`{}` is refused, and fires", expression.text));
+        let rule = match Rule::read_cron(&expression.text) {
+            Ok(rule) => rule,
+            // Eight years may lie between two of its dates: it is refused, though some of them may lie in these five.
+            Err(error) if error.message == "this date comes too rarely" => return None,
+            Err(error) => {
+                let fires = !self.walk(expression).is_empty() || error.message != "this date never comes";
+                return fires.then(|| format!("`{}`: {error}", expression.text));
+            }
         };
         let (mut last, bounds) = (self.first - TimeDelta::seconds(1), Bounds::default());
         let wanted = self.walk(expression);

@@ -8,7 +8,7 @@ use super::part::Part;
 use super::shapes::lacks;
 use super::tables::campaign::CAMPAIGN;
 use super::{arms, audience, schedule, tests};
-use crate::literals::{Duration, Rate, WrittenTime};
+use crate::literals::{Duration, Money, Rate, WrittenTime};
 use crate::schedule::Rule;
 use crate::segments;
 use crate::types::Class;
@@ -44,6 +44,7 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
     let tests = tests::read(context, part, &tests::arm_names(part));
     let (schedule, audience, message, arms, tests) = (schedule?, audience?, message?, arms?, tests?);
     late(context, part, &schedule, &message);
+    countable(context, part, &message, &arms);
     if !whole {
         return None;
     }
@@ -70,6 +71,7 @@ pub fn read(context: &mut Context<'_>, key: &str, node: &Node) -> Option<Campaig
         message,
         arms,
         limit_audience: part.inner("limits").and_then(|limits| limits.whole("audience")),
+        limit_cost: part.inner("limits").and_then(|limits| Money::read(limits.text("cost")?, &context.workspace.currency).ok()),
         limit_rate: part.inner("limits").and_then(|limits| Rate::read(limits.text("rate")?).ok()),
         stop_if: StopIf::read(part.inner("stop_if")),
         re_entry: match part.text("re_entry") {
@@ -134,6 +136,36 @@ fn late(context: &mut Context<'_>, part: Part<'_>, schedule: &Schedule, message:
             label,
             "write a later time, or how long it may wait: `3 days`",
         );
+    }
+}
+
+/// A limit of cost counts only what is priced in its currency, or in one that has a rate.
+fn countable(context: &mut Context<'_>, part: Part<'_>, message: &Message, arms: &Arms) {
+    let Some(limits) = part.inner("limits") else { return };
+    let workspace = context.workspace;
+    let Some(limit) = limits.text("cost").and_then(|text| Money::read(text, &workspace.currency).ok()) else { return };
+    let span = limits.span("cost");
+    let has_rate = |currency: &str| currency == workspace.currency || workspace.rates.contains_key(currency);
+    let variants = if let Arms::Variants(variants) = arms { variants.as_slice() } else { &[] };
+    let all = std::iter::once(message).chain(variants.iter().map(|variant| &variant.message));
+    let channels: BTreeSet<_> =
+        all.flat_map(|message| [Some(message), message.otherwise.as_deref()]).flatten().map(|one| one.channel).collect();
+    let of_channels = workspace.providers.iter().filter(|(_, provider)| channels.contains(&provider.channel));
+    let mut prices = of_channels.flat_map(|(name, provider)| provider.price.values().map(move |price| (name, price))).peekable();
+    if prices.peek().is_none() {
+        let title = "nothing of this campaign has a price";
+        let problem = part.problem(span, title).warning().label("so this limit refuses nobody");
+        context.problems.push(problem.help("add `price` to its providers in posthaste.yaml, like price: 0.85 UAH (an SMS part, a letter)"));
+        return;
+    }
+    let foreign = prices.find(|(_, price)| price.currency != limit.currency && !(has_rate(&price.currency) && has_rate(&limit.currency)));
+    if let Some((name, price)) = foreign {
+        let title = format!("the prices of `{name}` are in {}, and this limit is in {}", price.currency, limit.currency);
+        let help = format!(
+            "add the rate to posthaste.yaml (rates: {{ {}: … {} }}), or write both in one currency",
+            price.currency, workspace.currency
+        );
+        context.problem(span, title, "cannot be compared without a rate", help);
     }
 }
 

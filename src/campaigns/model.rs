@@ -151,6 +151,8 @@ pub struct Campaign {
     pub arms: Arms,
     /// At most so many people get a message in a run; who is over is refused `over_audience`.
     pub limit_audience: Option<u64>,
+    /// So much a run may cost (a day, with `when`), by the providers' prices; who is over is refused `over_cost`.
+    pub limit_cost: Option<Money>,
     /// The campaign's own pace, over all machines.
     pub limit_rate: Option<Rate>,
     pub stop_if: StopIf,

@@ -1,6 +1,7 @@
 //! `posthaste runs`: occurrences with their sums, and the brakes of one.
 
 use super::{Exit, Global, git, table};
+use crate::literals::Money;
 use crate::store::decisions::{Open, Settlement};
 use crate::store::runs::Run;
 use crate::store::{Store, from_micros};
@@ -82,6 +83,10 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             sums.extend(waiting.map(|(state, why, count)| json!({ "what": format!("{}: {why}", state.word()), "count": count })));
             let arms: Vec<String> = store.arms(run.id).await?.into_iter().map(|arm| arm.name).collect();
             eprintln!("{campaign}, run {number}, due {}, {}; arms: {}", run.due_at, run.state, arms.join(", "));
+            if let Some(limit) = limit_of_cost(&store, &run).await?.filter(|_| run.cost > 0) {
+                let cost = Money { minor: run.cost, currency: limit.currency.clone() };
+                eprintln!("its messages cost about {cost} as planned, of at most {limit}");
+            }
             if let Some(why) = &run.held_why {
                 let now = if run.is_held {
                     format!("held: {why}; `posthaste runs resume {campaign} {number}` lets it go on")
@@ -202,6 +207,11 @@ fn reason(word: &str) -> Result<Failure, String> {
 
 fn who(global: &Global) -> String {
     git::who(&global.workspace().folder)
+}
+
+async fn limit_of_cost(store: &Store, run: &Run) -> anyhow::Result<Option<Money>> {
+    let definitions = store.load_definitions(run.version).await?;
+    Ok(definitions.campaigns.get(&run.key).and_then(|campaign| campaign.limit_cost.clone()))
 }
 
 /// A cancelled run sends nothing any more.

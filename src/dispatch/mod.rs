@@ -12,6 +12,7 @@ mod compose;
 mod hand_over;
 mod holding;
 mod lanes;
+mod parts;
 mod permits;
 mod rate;
 mod recover;
@@ -23,6 +24,7 @@ pub use breaker::{Admission, Breaker};
 pub use committer::Committer;
 pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, message_of, root};
 pub use lanes::{Lane, Lanes};
+pub use parts::count_parts;
 pub use rate::{Rate, Rates, Turn as RateTurn};
 
 use crate::clock::Clock;

@@ -14,7 +14,7 @@ use crate::store::runs::{HELD_OUT, NOT_DRAWN};
 use crate::types::{Channel, Class, Refusal, Time, from_micros, micros};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A decided row, and its rank under `limits.audience` when it is a message: the lowest come first.
+/// A decided row, and its rank under `limits` when it is a message: the lowest come first.
 #[derive(Debug, Clone)]
 pub struct Decided {
     pub row: Planned,
@@ -60,6 +60,8 @@ pub struct Decider<'a> {
     spread: Drawing,
     /// When it is quiet, by channel; channels that are never quiet are not in it.
     quiet: HashMap<Channel, Quiet>,
+    /// Where people live is of use: to the policy, or to prices by country.
+    asks_for_places: bool,
     /// Some cap sends on by another channel.
     caps_go_otherwise: bool,
     /// External id → arm, for a campaign's tests: nobody else is held out.
@@ -128,6 +130,7 @@ impl<'a> Decider<'a> {
         let quiet = channels.iter().map(|channel| (*channel, Quiet::new(&workspace.policy, &Subject::of(campaign, *channel))));
         Decider {
             quiet: quiet.filter(|(_, quiet)| !quiet.is_empty()).collect(),
+            asks_for_places: asks_for_places(&workspace.policy),
             caps_go_otherwise: workspace.policy.caps.iter().any(|rule| rule.if_reached == IfReached::Otherwise),
             spread: Drawing::new(seed, Purpose::Spread, &campaign.key, None),
             held_out_everywhere: Drawing::new(seed, Purpose::Holdout, "any", None),
@@ -150,6 +153,11 @@ impl<'a> Decider<'a> {
         }
     }
 
+    /// Keeps the countries that prices ask for, even where the policy does not.
+    pub fn keep_countries(&mut self) {
+        self.asks_for_places = true;
+    }
+
     /// Puts these customers (by external id) into these arms, and holds out nobody else.
     pub fn force(&mut self, arms: Option<&'a BTreeMap<String, String>>) {
         self.forced = arms;
@@ -169,7 +177,7 @@ impl<'a> Decider<'a> {
         let arm = self.arm(&candidate);
         let (row, rank, otherwise) = self.row(&candidate, arm);
         let of_phone = || candidate.phone.as_deref().and_then(super::country_of_phone);
-        let country = if asks_for_places(&self.workspace.policy) { candidate.country.clone().or_else(of_phone) } else { None };
+        let country = if self.asks_for_places { candidate.country.clone().or_else(of_phone) } else { None };
         let mut decided = Decided { row, rank, otherwise, lives: Lives { country, zone: candidate.zone, phone: candidate.phone } };
         if decided.row.refusal.is_none() {
             self.keep_quiet(&mut decided.row, &decided.lives, &candidate.draw_key);
@@ -223,7 +231,11 @@ impl<'a> Decider<'a> {
             expires_at: Some(micros(expires(other, when.due, when.zone))),
             ..self.blank(candidate, other.channel, when.due)
         });
-        (row, self.campaign.limit_audience.map(|_| self.rank(candidate)), otherwise)
+        (row, self.is_limited().then(|| self.rank(candidate)), otherwise)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.campaign.limit_audience.is_some() || self.campaign.limit_cost.is_some()
     }
 
     fn blank(&self, candidate: &Candidate, channel: Channel, due: Time) -> Planned {

@@ -6,6 +6,7 @@
 
 mod arms;
 mod caps;
+mod cost;
 mod decide;
 mod due;
 mod leave_out;
@@ -16,6 +17,7 @@ mod write;
 
 pub use arms::{ArmNames, message_for};
 pub use caps::{Arbiter, Place, Request, reserved_classes};
+pub use cost::{CountParts, Parts};
 pub use decide::{Decided, Decider, messages};
 pub use due::Occurrence;
 use leave_out::Turnout;
@@ -51,17 +53,19 @@ pub enum Error {
 }
 
 /// The planning stage.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Planner {
     store: Store,
     loaded: Loaded,
     /// Campaign → external id → arm.
     forced: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    parts: CountParts,
 }
 
 impl Planner {
-    pub fn new(store: Store, loaded: Loaded) -> Self {
-        Planner { store, loaded, forced: Arc::default() }
+    /// `parts` counts the parts of short messages, for limits of cost.
+    pub fn new(store: Store, loaded: Loaded, parts: CountParts) -> Self {
+        Planner { store, loaded, forced: Arc::default(), parts }
     }
 
     /// Puts these customers into these arms, campaign → external id → arm (or `held_out`), and holds out nobody else of those campaigns: what
@@ -148,10 +152,11 @@ impl Planner {
         }
         caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now).await?;
         self.store.drop_plan(run.id).await?;
-        let (arms, selected) = write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), now).await?;
+        let write::Written { arms, selected, cost } =
+            write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), &self.parts, now).await?;
         let stop_if = campaign.stop_if.and(definitions.workspace.policy.stop_if);
         let held = stops::audience(&stop_if, selected).filter(|_| !run.is_test && run.held_why.is_none());
-        self.store.finish_planning(run.id, &arms, held.as_deref(), now).await?;
+        self.store.finish_planning(run.id, &arms, held.as_deref(), cost, now).await?;
         if let Some(why) = held {
             tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
         }

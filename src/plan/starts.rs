@@ -4,11 +4,13 @@
 //! fit the trigger, or happens to somebody outside of the audience, starts nothing. The rows that wait are taken out in the
 //! transaction that writes the messages, so a crash neither loses nor doubles one.
 
+use super::cost::{Costs, last_that_fits};
 use super::decide::{Decided, Decider};
 use super::due::Occurrence;
-use super::write::{Ledger, Sink, samples, selection};
+use super::write::{Ledger, Sink, over_limit, samples, selection};
 use super::{Error, Planner};
-use crate::campaigns::{Campaign, Definitions, IfInside, ReEntry, Trigger, Workspace, response};
+use crate::campaigns::{Campaign, Definitions, IfInside, ReEntry, Schedule, Trigger, Workspace, response};
+use crate::literals::Money;
 use crate::schedule::local_time;
 use crate::segments::{ConsentIs, Moment, Samples, ZoneInForce, properties_hold};
 use crate::store::definitions::CampaignRow;
@@ -18,6 +20,7 @@ use crate::store::starts::{Start, Started};
 use crate::store::{self, Store, from_micros};
 use crate::types::{ConsentState, Refusal, RunId, Time, VersionId};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Taken up together.
@@ -29,7 +32,7 @@ impl Planner {
         &self,
         row: &CampaignRow,
         version: VersionId,
-        definitions: &Definitions,
+        definitions: &Arc<Definitions>,
         campaign: &Campaign,
         now: Time,
     ) -> Result<Vec<RunId>, Error> {
@@ -46,7 +49,7 @@ impl Planner {
                 self.store.drop_starts(row.id, &all).await?;
                 continue;
             }
-            let day = local_time(campaign.schedule.zone, now).date().to_string();
+            let day = day_of(&campaign.schedule, now);
             let run = self.store.run_of_triggers(row.id, version, &day, now).await?;
             let Some(run) = self.store.run(run).await? else { break };
             self.write_started(&run, definitions, campaign, chosen, &all, now).await?;
@@ -87,7 +90,7 @@ impl Planner {
     async fn write_started(
         &self,
         run: &Run,
-        definitions: &Definitions,
+        definitions: &Arc<Definitions>,
         campaign: &Campaign,
         chosen: Vec<Start>,
         all: &[i64],
@@ -107,18 +110,55 @@ impl Planner {
             selection.condition.push(&format!(" AND c.id IN ({})", list.join(", ")));
             let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, run.number, occurrence, now);
             decider.force(self.forced.get(&run.key));
-            let room = match campaign.limit_audience {
-                Some(limit) => limit.saturating_sub(self.store.messages_of_run(run.id).await?),
-                None => u64::MAX,
+            let costs = campaign.limit_cost.as_ref();
+            let costs =
+                costs.and_then(|_| Costs::new(&self.store, definitions, campaign, &selection.channels, (&self.parts, run.number), now));
+            if costs.is_some() {
+                decider.keep_countries();
+            }
+            let (messages, cost) = match campaign.limit_audience.is_some() || costs.is_some() {
+                true => self.store.day_so_far(run.campaign, &day_of(&campaign.schedule, now)).await?,
+                false => (0, 0),
             };
-            let decided = decide_those(&self.store, &selection, &mut decider, &these, room).await?;
+            let room = campaign.limit_audience.map_or(u64::MAX, |limit| limit.saturating_sub(messages));
+            let mut decided = decide_those(&self.store, &selection, &mut decider, &these, room).await?;
             let mut ledger = Ledger::new(&self.store, definitions, run, campaign, &selection.channels, now).await?;
             let entries = if turn + 1 == turns { all.to_vec() } else { these.into_values().collect() };
-            ledger.started = Some(Started { entries, arms: decider.arms.rows(), restarts: campaign.if_inside == IfInside::Restart });
+            let restarts = campaign.if_inside == IfInside::Restart;
+            ledger.started = Some(Started { entries, arms: decider.arms.rows(), restarts, cost: 0 });
+            if let (Some(costs), Some(limit)) = (&costs, &campaign.limit_cost) {
+                ledger.costs = within_cost(costs, &mut decided, limit, cost).await?;
+            }
             ledger.take(decided).await?;
         }
         Ok(())
     }
+}
+
+/// Refuses who costs more than is left of the day's limit, in the order of their ranks. Gives customer and entry → cost of the rest.
+async fn within_cost(
+    costs: &Costs<'_>,
+    decided: &mut [Decided],
+    limit: &Money,
+    spent: i64,
+) -> Result<HashMap<(i64, i64), i64>, store::Error> {
+    let each: Vec<i64> = costs.of(decided).await?.iter().map(|cost| costs.in_currency(cost.as_ref(), &limit.currency)).collect();
+    let ranked = decided.iter().zip(&each).filter_map(|(one, cost)| Some((one.rank?, *cost)));
+    let (last, _) = last_that_fits(ranked.collect(), limit.minor.saturating_sub(spent));
+    let mut within = HashMap::new();
+    for (one, cost) in decided.iter_mut().zip(each).filter(|(one, cost)| one.row.refusal.is_none() && *cost > 0) {
+        if last.is_some_and(|last| one.rank.is_some_and(|rank| rank <= last)) {
+            within.insert((one.row.customer, one.row.entry), cost);
+        } else {
+            over_limit(&mut one.row, Refusal::OverCost);
+        }
+    }
+    Ok(within)
+}
+
+/// The day of a trigger's run.
+fn day_of(schedule: &Schedule, now: Time) -> String {
+    local_time(schedule.zone, now).date().to_string()
 }
 
 /// Decides the few customers of these entries; no more than `room` of them get a message.
@@ -155,7 +195,7 @@ async fn decide_those(
         }
         match (decided.row.refusal, room) {
             (Some(_), _) => {}
-            (None, 0) => (decided.row.refusal, decided.row.next_at, decided.row.detail) = (Some(Refusal::OverAudience), None, None),
+            (None, 0) => over_limit(&mut decided.row, Refusal::OverAudience),
             (None, _) => room -= 1,
         }
         all.push(decided);

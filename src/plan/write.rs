@@ -1,6 +1,7 @@
 //! Reads an audience window by window, decides, writes.
 
 use super::caps::{Arbiter, Place, Request, reserved_classes};
+use super::cost::{self, Costs, CountParts};
 use super::decide::{Decided, Decider, Rank, asks_for_places, attributes, messages};
 use super::due::Occurrence;
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
@@ -14,7 +15,8 @@ use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Refusal, Time};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What a run would be, without writing anything.
@@ -27,6 +29,8 @@ pub struct Preview {
     /// Messages by arm and channel.
     pub messages: BTreeMap<(i16, Channel), u64>,
     pub arms: Vec<Arm>,
+    /// What the messages cost, by currency in minor units.
+    pub cost: BTreeMap<String, i64>,
     /// Up to `SAMPLES` of the messages, of different arms and channels where there are some.
     pub samples: Vec<Planned>,
 }
@@ -186,15 +190,24 @@ pub fn selection(
     }
 }
 
-/// Plans a run that has no rows yet; gives its arms, and how many were selected.
+/// What planning a run came to.
+pub struct Written {
+    pub arms: Vec<Arm>,
+    pub selected: u64,
+    /// Under `limits.cost`, in minor units of its currency.
+    pub cost: i64,
+}
+
+/// Plans a run that has no rows yet.
 pub async fn plan(
     store: &Store,
-    definitions: &Definitions,
+    definitions: &Arc<Definitions>,
     campaign: &Campaign,
     run: &Run,
     forced: Option<&BTreeMap<String, String>>,
+    parts: &CountParts,
     now: Time,
-) -> Result<(Vec<Arm>, u64), store::Error> {
+) -> Result<Written, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     let occurrence = Occurrence::of(run, &campaign.schedule);
     let selection = selection(definitions, campaign, Some(run.campaign), &occurrence, &samples, now, store.dialect());
@@ -204,30 +217,45 @@ pub async fn plan(
         true => None,
         false => arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?,
     };
+    let costs = campaign.limit_cost.as_ref().filter(|_| !run.is_test);
+    let costs = costs.and_then(|_| Costs::new(store, definitions, campaign, &selection.channels, (parts, run.number), now));
     let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now).await?;
-    walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut ledger, now).await?;
-    Ok((decider.arms.rows(), ledger.selected))
+    let ahead = Ahead { limits: limits.as_mut(), costs: costs.as_ref() };
+    let cost = walk(store, campaign, &selection, &mut decider, ahead, &mut ledger, now).await?;
+    Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, cost })
 }
 
 /// Counts what a run would be if it were planned now.
 pub async fn preview(
     store: &Store,
-    definitions: &Definitions,
+    definitions: &Arc<Definitions>,
     campaign: &Campaign,
     campaign_id: Option<CampaignId>,
+    parts: &CountParts,
     now: Time,
 ) -> Result<Preview, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     // As it would be on the next date: each person's own time is to come then, and it is somebody's day.
     let occurrence = Occurrence::next(&campaign.schedule, now).unwrap_or_else(|| Occurrence::now(&campaign.schedule, now));
     let selection = selection(definitions, campaign, campaign_id, &occurrence, &samples, now, store.dialect());
-    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, 0, occurrence, now);
+    // Who comes first under limits is drawn for each run anew: for the next one here.
+    let number = match campaign_id {
+        Some(campaign) => store.next_run_number(campaign).await?,
+        None => 1,
+    };
+    let mut decider = Decider::new(&definitions.workspace, campaign, &selection.channels, number, occurrence, now);
     // One that was never applied has sent nothing yet.
     let id = campaign_id.unwrap_or(CampaignId(0));
     let caps = arbiter(store, definitions, campaign, id, &selection.channels, now).await?;
     let mut limits = arbiter(store, definitions, campaign, id, &selection.channels, now).await?;
-    let mut counting = Counting { store, caps, now, preview: Preview::default() };
-    walk(store, campaign, &selection, &mut decider, limits.as_mut(), &mut counting, now).await?;
+    let costs = Costs::new(store, definitions, campaign, &selection.channels, (parts, number), now);
+    let limited = costs.as_ref().filter(|_| campaign.limit_cost.is_some());
+    let mut counting = Counting { store, caps, costs: costs.as_ref(), now, preview: Preview::default() };
+    if counting.costs.is_some() {
+        decider.keep_countries();
+    }
+    let ahead = Ahead { limits: limits.as_mut(), costs: limited };
+    walk(store, campaign, &selection, &mut decider, ahead, &mut counting, now).await?;
     let mut preview = counting.preview;
     preview.arms = decider.arms.rows();
     let mut kinds = BTreeSet::new();
@@ -265,6 +293,8 @@ pub(super) struct Ledger<'a> {
     now: Time,
     /// What a trigger started, taken out in the same transaction.
     pub started: Option<Started>,
+    /// Customer and entry → cost, of what a trigger started.
+    pub costs: HashMap<(i64, i64), i64>,
 }
 
 impl<'a> Ledger<'a> {
@@ -281,7 +311,7 @@ impl<'a> Ledger<'a> {
             caps = arbiter(store, definitions, campaign, run.campaign, channels, now).await?;
             is_reserved = reserved_classes(store).await?.contains(&campaign.class.code());
         }
-        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, now, started: None })
+        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, now, started: None, costs: HashMap::new() })
     }
 }
 
@@ -307,7 +337,9 @@ impl Sink for Ledger<'_> {
         self.selected += decided.len() as u64;
         let rows = in_order(decided);
         let mut connection = change.connection();
-        if let Some(started) = &self.started {
+        if let Some(started) = &mut self.started {
+            let stands = rows.iter().filter(|row| row.refusal.is_none());
+            started.cost = stands.filter_map(|row| self.costs.get(&(row.customer, row.entry))).sum();
             connection.take_starts(self.run, started).await?;
         }
         let first = connection.write_plan(self.run.id, &rows, self.now).await?;
@@ -337,6 +369,7 @@ impl Sink for Ledger<'_> {
 struct Counting<'a> {
     store: &'a Store,
     caps: Option<Arbiter>,
+    costs: Option<&'a Costs<'a>>,
     now: Time,
     preview: Preview,
 }
@@ -355,6 +388,9 @@ impl Sink for Counting<'_> {
             }
         }
         let preview = &mut self.preview;
+        if let Some(costs) = self.costs {
+            costs.of(&decided).await?.into_iter().for_each(|cost| cost::add(&mut preview.cost, cost));
+        }
         preview.selected += decided.len() as u64;
         for row in in_order(decided) {
             match row.refusal {
@@ -429,24 +465,44 @@ fn in_order(decided: Vec<Decided>) -> Vec<Planned> {
     rows
 }
 
-/// One snapshot: with a limit the audience is read twice, first to see who is within it. `limits` looks ahead at the caps for that.
+/// What is asked before anything is written, to see who is within the limits.
+struct Ahead<'a, 'c> {
+    limits: Option<&'a mut Arbiter>,
+    costs: Option<&'a Costs<'c>>,
+}
+
+/// Who is within the limits: everyone up to a rank, `None` where that is nobody.
+#[derive(Debug, Clone, Copy, Default)]
+struct Within {
+    audience: Option<Option<Rank>>,
+    /// Of those who cost something.
+    cost: Option<Option<Rank>>,
+    /// What they cost, in minor units of the limit's currency.
+    sum: i64,
+}
+
+/// One snapshot: with limits the audience is read twice, first to see who is within them. Gives what those within a limit of cost will cost.
 async fn walk<S: Sink>(
     store: &Store,
     campaign: &Campaign,
     selection: &Selection,
     decider: &mut Decider<'_>,
-    limits: Option<&mut Arbiter>,
+    ahead: Ahead<'_, '_>,
     sink: &mut S,
     now: Time,
-) -> Result<(), store::Error> {
+) -> Result<i64, store::Error> {
     let mut snapshot = store.snapshot().await?;
     for channel in &selection.channels {
         let shared = snapshot.shared_addresses(*channel).await?;
         decider.share(*channel, shared);
     }
-    let last = match campaign.limit_audience {
-        None => None,
-        Some(limit) => Some(last_within(store, &mut snapshot, selection, decider, limits, limit, now).await?),
+    let costs = ahead.costs;
+    if costs.is_some() {
+        decider.keep_countries();
+    }
+    let within = match (campaign.limit_audience, costs) {
+        (None, None) => Within::default(),
+        _ => within(store, campaign, &mut snapshot, selection, decider, ahead, now).await?,
     };
     let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
     let reading = async {
@@ -457,13 +513,20 @@ async fn walk<S: Sink>(
         while let Some(window) = read.recv().await {
             let decided = window.into_iter().map(|candidate| {
                 let mut decided = decider.decide(candidate);
-                if let (Some(rank), Some(last)) = (decided.rank, last)
-                    && last.is_none_or(|last| rank > last)
-                    && decided.row.refusal.is_none()
-                {
-                    decided.row.refusal = Some(Refusal::OverAudience);
-                    decided.row.next_at = None;
-                    decided.row.detail = None;
+                let is_over = |last: Option<Option<Rank>>| {
+                    last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)))
+                };
+                let over = if decided.row.refusal.is_some() {
+                    None
+                } else if is_over(within.audience) {
+                    Some(Refusal::OverAudience)
+                } else {
+                    let is_over =
+                        is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
+                    is_over.then_some(Refusal::OverCost)
+                };
+                if let Some(over) = over {
+                    over_limit(&mut decided.row, over);
                 }
                 decided
             });
@@ -472,35 +535,45 @@ async fn walk<S: Sink>(
         Ok(())
     };
     let (read_result, written) = tokio::join!(reading, writing);
-    written.and(read_result)
+    written.and(read_result)?;
+    Ok(within.sum)
 }
 
-/// The rank of the last message within the limit; `None` when the limit is nought.
-async fn last_within(
+/// A message that would have been, and is one too many.
+pub(super) fn over_limit(row: &mut Planned, refusal: Refusal) {
+    (row.refusal, row.next_at, row.detail) = (Some(refusal), None, None);
+}
+
+/// Goes through the audience once to see who is within the limits; whom a cap keeps from it takes nobody's place.
+async fn within(
     store: &Store,
+    campaign: &Campaign,
     snapshot: &mut Snapshot,
     selection: &Selection,
     decider: &mut Decider<'_>,
-    mut caps: Option<&mut Arbiter>,
-    limit: u64,
+    mut ahead: Ahead<'_, '_>,
     now: Time,
-) -> Result<Option<Rank>, store::Error> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut first: BinaryHeap<Rank> = BinaryHeap::new();
+) -> Result<Within, store::Error> {
+    let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let currency = campaign.limit_cost.as_ref().map_or("", |limit| &limit.currency);
+    let mut first: BinaryHeap<(Rank, i64)> = BinaryHeap::new();
     let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
     let reading = snapshot.candidates(selection, windows);
     let counting = async {
         while let Some(window) = read.recv().await {
             let mut decided: Vec<Decided> = window.into_iter().map(|candidate| decider.decide(candidate)).collect();
-            if let Some(caps) = &mut caps {
-                // Whom a cap keeps from it takes nobody's place within the limit.
+            if let Some(caps) = &mut ahead.limits {
                 let (places, requests) = requests(&decided, micros(now));
                 let answers = caps.preview(store, &requests).await?;
                 answered(&mut decided, &places, answers);
             }
-            for rank in decided.into_iter().filter(|one| one.row.refusal.is_none()).filter_map(|one| one.rank) {
-                first.push(rank);
-                if first.len() > limit {
+            let costs = match ahead.costs {
+                Some(costs) => costs.of(&decided).await?.iter().map(|cost| costs.in_currency(cost.as_ref(), currency)).collect(),
+                None => vec![0; decided.len()],
+            };
+            for (one, cost) in decided.into_iter().zip(costs).filter(|(one, _)| one.row.refusal.is_none()) {
+                first.extend(one.rank.map(|rank| (rank, cost)));
+                if first.len() > most {
                     first.pop();
                 }
             }
@@ -510,5 +583,10 @@ async fn last_within(
     let (result, counted) = tokio::join!(reading, counting);
     counted.and(result)?;
     decider.rewind();
-    Ok(first.into_iter().max())
+    let mut within = Within { audience: campaign.limit_audience.map(|_| first.peek().map(|(rank, _)| *rank)), ..Within::default() };
+    if let (Some(_), Some(limit)) = (ahead.costs, &campaign.limit_cost) {
+        let (last, sum) = cost::last_that_fits(first.into_vec(), limit.minor);
+        (within.cost, within.sum) = (Some(last), sum);
+    }
+    Ok(within)
 }

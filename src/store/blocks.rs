@@ -93,7 +93,7 @@ impl Due {
 }
 
 /// The customer's own fields, and attributes as JSON text.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
 pub struct Person {
     pub external_id: Option<String>,
     pub draw_key: String,

@@ -25,6 +25,8 @@ pub struct Run {
     /// Why it was stopped by itself, and whether it still waits for a person.
     pub held_why: Option<String>,
     pub is_held: bool,
+    /// What its messages cost under `limits.cost`, in minor units of the limit's currency; 0 without one.
+    pub cost: i64,
 }
 
 /// An arm of a run: 0 is held out.
@@ -42,9 +44,9 @@ pub const NOT_DRAWN: i16 = -1;
 
 const RUN: &str =
     "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out,
-            r.held_why, CASE WHEN r.held_at IS NULL THEN 0 ELSE 1 END
+            r.held_why, CASE WHEN r.held_at IS NULL THEN 0 ELSE 1 END, r.cost
                    FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
-type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>, Option<String>, i32);
+type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>, Option<String>, i32, i64);
 
 fn run_of(row: Row) -> Run {
     Run {
@@ -62,6 +64,7 @@ fn run_of(row: Row) -> Run {
         left_out: row.11,
         held_why: row.12,
         is_held: row.13 != 0,
+        cost: row.14,
     }
 }
 
@@ -138,6 +141,13 @@ impl Store {
         Ok(row.map(run_of))
     }
 
+    /// The number that the campaign's next run will have.
+    pub async fn next_run_number(&self, campaign: CampaignId) -> Result<i64, Error> {
+        let sql = "SELECT CAST(COALESCE(MAX(number), 0) AS BIGINT) + 1 FROM runs WHERE campaign_id = $1";
+        let (number,): (i64,) = on_pool!(self, pool => sqlx::query_as(sql).bind(campaign.0).fetch_one(pool).await).doing("number a run")?;
+        Ok(number)
+    }
+
     /// The number of an earlier run of the campaign that still hands messages over for the first time, or is not planned yet; of those due before
     /// `due_before`. Messages that are tried again do not count, and neither do paused runs.
     pub async fn run_that_still_goes(&self, run: &Run, due_before: Time) -> Result<Option<i64>, Error> {
@@ -183,8 +193,9 @@ impl Store {
         Ok(rows.into_iter().map(|(arm, name, held_out)| Arm { arm, name, held_out: held_out != 0 }).collect())
     }
 
-    /// The plan is complete: its arms are known and its messages may leave, unless the run is held because of this.
-    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], held: Option<&str>, now: Time) -> Result<(), Error> {
+    /// The plan is complete: its arms are known and its messages may leave, unless the run is held because of this. `cost`: of its messages, in minor
+    /// units of the limit's currency.
+    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], held: Option<&str>, cost: i64, now: Time) -> Result<(), Error> {
         let state = if held.is_some() { RunState::Paused } else { RunState::Ready };
         in_transaction!(self, "finish planning", transaction => {
             for arm in arms {
@@ -192,10 +203,10 @@ impl Store {
                     .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
                     .execute(&mut *transaction).await.doing("store the arms")?;
             }
-            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, held_why = CAST($5 AS TEXT),
+            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, cost = $6, held_why = CAST($5 AS TEXT),
                                  held_at = CASE WHEN CAST($5 AS TEXT) IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END
                  WHERE id = $1 AND state = $4")
-                .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held)
+                .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held).bind(cost)
                 .execute(&mut *transaction).await.doing("finish planning")?;
         });
         Ok(())

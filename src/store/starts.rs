@@ -156,12 +156,18 @@ impl Store {
         Ok(rows.into_iter().map(|(customer,)| customer).collect())
     }
 
-    /// How many messages a run has so far, refusals left out.
-    pub async fn messages_of_run(&self, run: RunId) -> Result<u64, Error> {
-        let sql = format!("SELECT COUNT(*) FROM messages WHERE run_id = $1 AND state <> {}", MessageState::Refused.code());
-        let (count,): (i64,) = on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run.0).fetch_one(pool).await)
-            .doing("count the messages of a run")?;
-        Ok(u64::try_from(count).unwrap_or(0))
+    /// How many messages a campaign's triggers have made on a day, refusals left out, and what they cost in minor units of the limit's currency.
+    pub async fn day_so_far(&self, campaign: CampaignId, day: &str) -> Result<(u64, i64), Error> {
+        let sql = format!(
+            "SELECT CAST(COALESCE(SUM((SELECT COUNT(*) FROM messages m WHERE m.run_id = r.id AND m.state <> {})), 0) AS BIGINT), CAST(COALESCE(SUM(r.cost), 0) AS BIGINT)
+             FROM runs r WHERE r.campaign_id = $1 AND r.occurrence LIKE $2",
+            MessageState::Refused.code()
+        );
+        let of_day = format!("when:{day}:%");
+        let (count, cost): (i64, i64) =
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(campaign.0).bind(&of_day).fetch_one(pool).await)
+                .doing("add up a day of triggers")?;
+        Ok((u64::try_from(count).unwrap_or(0), cost))
     }
 }
 
@@ -173,6 +179,8 @@ pub struct Started {
     pub arms: Vec<Arm>,
     /// Messages of the campaign that wait for the same customers are cancelled for the new ones, before caps are asked.
     pub restarts: bool,
+    /// What the messages cost, in minor units of the limit's currency.
+    pub cost: i64,
 }
 
 impl Connection<'_> {
@@ -206,6 +214,10 @@ impl Connection<'_> {
         let rows: Vec<_> =
             started.arms.iter().map(|arm| json!({ "arm": arm.arm, "name": arm.name, "held_out": i16::from(arm.held_out) })).collect();
         self.write(DOING, arms, &json!(rows).to_string()).await?;
+        if started.cost > 0 {
+            let costs = format!("UPDATE runs SET cost = cost + {} WHERE id IN (SELECT id FROM {given} AS given)", started.cost);
+            self.write(DOING, costs, &numbers(&[run.id.0])).await?;
+        }
         let goes_on = format!(
             "UPDATE runs SET state = {running}, finished_at = NULL WHERE state = {done} AND id IN (SELECT id FROM {given} AS given)",
             running = RunState::Running.code(),

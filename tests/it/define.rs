@@ -197,7 +197,7 @@ fn other_mistakes_are_one_message_each_as_well() {
         (sale, "every: day at 10:00", "quartz: \"0 0 10 * * MON\"", "both day fields say something"),
         (sale, "every: day at 10:00", "every: day at 10:00, blackout: [ 2027-12-26 to 2027-12-24 ]", "2027-12-26 to 2027-12-24"),
         (sale, "every: day at 10:00", "every: day at 10:00, from: 2027-05-01, until: 2027-04-01", "ends before"),
-        (sale, "limits: { audience: 1000 }", "limits: { cost: 5 UAH }", "not built yet"),
+        (sale, "limits: { audience: 1000 }", "limits: { cost: 5 UAX }", "UAX"),
         (sale, "limits: { audience: 1000 }", "winner: { by: clicks }", "not built yet"),
         (sale, "  content:", "  contnet:", "`contnet` is no key"),
         (sale, "content: { discount", "content: { discout", "not given"),

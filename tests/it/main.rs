@@ -23,6 +23,7 @@ mod simulate;
 mod tls;
 mod triggers;
 mod ledger;
+mod limits;
 mod machines;
 mod plan;
 mod policy;

@@ -53,7 +53,7 @@ impl<'a> Scheduler<'a> {
 
     /// `true` when it was killed in the middle; the next one is another process then.
     async fn turn(&mut self, now: Time, polls: Option<usize>) -> bool {
-        let planner = Planner::new(self.store.clone(), Loaded::new(self.store.clone()));
+        let planner = Planner::new(self.store.clone(), Loaded::new(self.store.clone()), posthaste::dispatch::count_parts());
         let Some(polls) = polls else {
             planner.turn(now).await.unwrap();
             return false;

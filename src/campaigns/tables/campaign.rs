@@ -201,7 +201,7 @@ static LIMITS: Table = Table {
     fields: &[
         optional("rate", Shape::Rate, "as fast as the providers allow", "How fast: 300 per minute, over all machines"),
         optional("audience", Shape::Whole { least: 1, most: 1_000_000_000 }, "all", "So many people at most in a run"),
-        later("cost", "How much a run may cost", "limits of cost come with a later version"),
+        optional("cost", Shape::Money, "no limit", "So much a run may cost by the providers' prices; with `when`, a day"),
     ],
 };
 

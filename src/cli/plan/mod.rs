@@ -11,7 +11,7 @@ use crate::experiments::statistics::{Demands, smallest_lift};
 use crate::plan::{self as planning, Preview};
 use crate::store::Store;
 use crate::store::definitions::{Version, manifest, manifest_hash};
-use crate::types::{CampaignId, Channel, Class, Time};
+use crate::types::{CampaignId, Class, Time};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,12 +101,12 @@ async fn one_campaign(
         Some(version) if version.hash == manifest_hash(&here) => Changed::Unchanged,
         Some(_) => Changed::Changed,
     };
-    let preview = planning::preview(store, definitions, campaign, id, now).await?;
+    let preview = planning::preview(store, definitions, campaign, id, &crate::dispatch::count_parts(), now).await?;
     let samples = samples::rendered(store, definitions, &campaign.key, &preview, now).await?;
     let mut audience = audience(campaign, &preview);
     let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();
     audience.sms_parts = parts.iter().min().copied().zip(parts.iter().max().copied());
-    audience.cost = cost(definitions, &preview, &parts);
+    audience.cost = preview.cost.iter().map(|(currency, minor)| (currency.clone(), major(*minor, currency))).collect();
     let next = dates::next(&campaign.schedule, now);
     let mut warnings = Vec::new();
     if next.is_empty() && campaign.schedule.when.is_none() {
@@ -210,26 +210,6 @@ fn lift(messages: u64, held_out: u64) -> String {
     }
 }
 
-/// Prices times messages (SMS: times the parts of the samples, on average); the dearest provider of a channel is reckoned.
-fn cost(definitions: &Definitions, preview: &Preview, parts: &[u16]) -> BTreeMap<String, f64> {
-    let mut cost: BTreeMap<String, f64> = BTreeMap::new();
-    for channel in Channel::ALL {
-        let messages: u64 = preview.messages.iter().filter(|((_, one), _)| one == channel).map(|(_, count)| count).sum();
-        let price = definitions
-            .workspace
-            .providers
-            .values()
-            .filter(|provider| provider.channel == *channel)
-            .filter_map(|provider| provider.price.values().max_by_key(|price| price.minor));
-        let Some(price) = price.max_by_key(|price| price.minor).filter(|_| messages > 0) else { continue };
-        let each = if *channel == Channel::Sms && !parts.is_empty() {
-            parts.iter().map(|parts| f64::from(*parts)).sum::<f64>() / parts.len() as f64
-        } else {
-            1.0
-        };
-        let minor = price.minor as f64 * messages as f64 * each;
-        *cost.entry(price.currency.clone()).or_default() +=
-            minor / 10f64.powi(crate::literals::minor_digits(&price.currency).unwrap_or(2) as i32);
-    }
-    cost
+fn major(minor: i64, currency: &str) -> f64 {
+    crate::literals::Money { minor, currency: currency.to_string() }.major()
 }

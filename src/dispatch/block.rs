@@ -264,7 +264,7 @@ async fn record(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Sending, lane: &
             lane.provider.send(&composed.outgoing).await;
             inner.handed_over.fetch_add(1, Ordering::SeqCst);
             let provider = lane.provider.name().to_string();
-            let reserved_for = sending.is_reserved.then_some(due.customer);
+            let reserved_for = sending.is_reserved.then(|| due.counted(now));
             inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider, reserved_for });
             open.one_done();
         }

@@ -109,7 +109,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
         next_at: None,
         snapshot: None,
         uncounted: false,
-        reserved_for: flight.is_reserved.then_some(due.customer),
+        reserved_for: flight.is_reserved.then(|| due.counted(now)),
     };
     let changed = {
         let mut breaker = flight.lane.breaker();

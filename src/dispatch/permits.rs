@@ -149,7 +149,10 @@ async fn ask_caps(
     let mut reserved = Vec::with_capacity(places.len());
     for ((due, permit), place) in answers.iter_mut().zip(places) {
         match place {
-            Place::Taken(at) => reserved.push(caps.reservation(due.customer, due.id, due.channel, at)),
+            Place::Taken { at, until } => {
+                reserved.push(caps.reservation(due.customer, due.id, due.channel, at));
+                due.counts = Some((at, until));
+            }
             Place::Later { until, detail } => {
                 reserved.push(caps.reservation(due.customer, due.id, due.channel, until));
                 *permit = Permit::Later { until: from_micros(until), why: detail };

@@ -2,10 +2,13 @@
 //!
 //! Used twice: when a run is planned, and again for a claimed block at hand-over. Both hold the customers' lock from reading until their
 //! transaction ends, so no two decisions about one person cross.
+//!
+//! A message counts at the time for which it was planned, as long as it leaves on that day of the person's calendar, and else when it leaves: a run that
+//! takes its time does not push next week's letter over a cap of one in 7 days.
 
 use super::Error;
 use crate::campaigns::{Campaign, Policy};
-use crate::literals::zone_of;
+use crate::literals::{resolve, zone_of};
 use crate::policy::caps::{self, Caps, Mask, Taken, Verdict, Wish};
 use crate::policy::quiet::Quiet;
 use crate::policy::{Subject, has_country, zones_of};
@@ -52,8 +55,11 @@ pub struct Request {
 /// The answer, in words where it is no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// It counts at this time.
-    Taken(i64),
+    /// It counts at this time if it leaves before `until`, and else when it leaves.
+    Taken {
+        at: i64,
+        until: i64,
+    },
     Later {
         until: i64,
         detail: String,
@@ -191,15 +197,12 @@ impl Arbiter {
         let zones = zones_of(request.zone.as_deref(), country, self.fallback);
         let by_country = self.caps.mask(|rule| has_country(&rule.narrowed, country));
         let rules = self.masks.get(&(self.campaign.0, request.channel.code())).copied().unwrap_or(0) & by_country;
+        let zone = self.calendar(request);
+        let own = taken.iter().find(|one| Some(one.message) == request.message).map(|own| own.at);
+        let planned = own.filter(|own| request.is_leaving && *own <= request.at && request.at < day_end(*own, zone));
+        let at = planned.unwrap_or(request.at);
         taken.retain(|one| Some(one.message) != request.message);
-        let wish = Wish {
-            at: request.at,
-            priority: self.priority,
-            rules,
-            zone: self.calendar(request),
-            expires_at: request.expires_at,
-            is_leaving: request.is_leaving,
-        };
+        let wish = Wish { at, priority: self.priority, rules, zone, expires_at: request.expires_at, is_leaving: request.is_leaving };
         let quiet = self.quiet.get(&request.channel);
         let loud = |at: i64| quiet.and_then(|quiet| quiet.at(from_micros(at), country, zones)).map_or(at, |wait| micros(wait.until));
         let verdict = self.caps.decide(taken, &wish, loud);
@@ -213,14 +216,14 @@ impl Arbiter {
                 let gone: BTreeSet<i64> = displaced.iter().filter_map(|index| taken.get(*index)).map(|one| one.message).collect();
                 leaving.extend(gone.iter().map(|message| GivesWay { message: *message, detail: words.clone() }));
                 taken.retain(|one| !gone.contains(&one.message));
-                Place::Taken(request.at)
+                Place::Taken { at, until: day_end(at, zone) }
             }
             Verdict::Waits { until, rule } => Place::Later { until, detail: format!("{}, and it waits for room", self.caps.words(rule)) },
             Verdict::Otherwise { rule, by } => Place::Otherwise(detail(rule, by)),
             Verdict::Full { rule, by } => Place::Full(detail(rule, by)),
         };
         // It counts for this customer's other messages among the requests.
-        if let Place::Taken(at) | Place::Later { until: at, .. } = place {
+        if let Place::Taken { at, .. } | Place::Later { until: at, .. } = place {
             taken.push(Taken {
                 message: request.message.unwrap_or(i64::MAX),
                 at,
@@ -237,6 +240,12 @@ impl Arbiter {
     fn calendar(&self, request: &Request) -> Tz {
         zone_of(request.zone.as_deref(), request.country.as_deref(), request.phone.as_deref()).unwrap_or(self.fallback)
     }
+}
+
+/// When the day of this instant ends there, in microseconds.
+fn day_end(at: i64, zone: Tz) -> i64 {
+    let tomorrow = from_micros(at).with_timezone(&zone).date_naive().succ_opt().unwrap_or(chrono::NaiveDate::MAX);
+    micros(resolve(zone, tomorrow.and_time(chrono::NaiveTime::MIN)))
 }
 
 /// Whether some cap can hold for this campaign.

@@ -438,7 +438,7 @@ fn answered(decided: &mut [Decided], places: &[usize], answers: Vec<Place>) -> V
     for (place, answer) in places.iter().zip(answers) {
         let Some(one) = decided.get_mut(*place) else { continue };
         match answer {
-            Place::Taken(_) => {}
+            Place::Taken { .. } => {}
             Place::Later { until, detail } => (one.row.next_at, one.row.detail) = (Some(until), Some(detail)),
             Place::Otherwise(detail) => match one.otherwise.take() {
                 Some(otherwise) => {

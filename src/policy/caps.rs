@@ -4,8 +4,8 @@
 //! Every rule that matches must have room. A message of higher priority takes the place of lower ones that are not handed over yet;
 //! otherwise the strictest `if_reached` of the rules without room decides: refuse, then otherwise, then wait.
 //!
-//! Windows (definitions.md §13): a calendar window is the day, the week from Monday or the month of the person's zone; a sliding one is what
-//! lies at most so long back, so two messages exactly 7 days apart are both within 7 days.
+//! Windows (definitions.md §13): a calendar window is the day, the week from Monday or the month of the person's zone; a sliding one is (t − d, t]: what
+//! lies exactly so long back is outside, so that a weekly letter at the same hour passes `at_most: 1, in: 7 days`.
 
 use crate::campaigns::{CapRule, CapWindow, IfReached, MOST_CAPS};
 use crate::literals::{Duration, Unit, resolve};
@@ -125,18 +125,13 @@ impl Caps {
     fn crowd(&mut self, taken: &[Taken], stands: &[bool], wish: &Wish, at: i64, place: usize) -> Option<Vec<usize>> {
         let CapRule { at_most, window, .. } = self.rules.get(place)?.clone();
         let counts = |other: &(usize, &Taken)| other.1.rules & 1 << place != 0 && stands.get(other.0).copied().unwrap_or(false);
+        // After `from`, up to `to`.
         let within = |from: i64, to: i64| -> Vec<usize> {
-            taken
-                .iter()
-                .enumerate()
-                .filter(counts)
-                .filter(|(_, other)| other.at >= from && other.at <= to)
-                .map(|(index, _)| index)
-                .collect()
+            taken.iter().enumerate().filter(counts).filter(|(_, other)| other.at > from && other.at <= to).map(|(index, _)| index).collect()
         };
         let CapWindow::Sliding(duration) = window else {
             let (from, to) = self.bounds(wish.zone, window, at);
-            let crowd = within(from, to - 1);
+            let crowd = within(from - 1, to - 1);
             return (crowd.len() >= at_most as usize).then_some(crowd);
         };
         let back = |time: i64| micros(duration.subtracted(from_micros(time), wish.zone));
@@ -148,7 +143,7 @@ impl Caps {
             return None;
         }
         // Those who come later look back on this one.
-        let later = taken.iter().enumerate().filter(counts).filter(|(_, other)| other.at > at && back(other.at) <= at);
+        let later = taken.iter().enumerate().filter(counts).filter(|(_, other)| other.at > at && back(other.at) < at);
         later.map(|(_, other)| within(back(other.at), other.at)).find(|crowd| crowd.len() >= at_most as usize)
     }
 
@@ -207,10 +202,9 @@ impl Caps {
                 CapWindow::Sliding(duration) => {
                     let mut times: Vec<i64> = crowd.iter().filter_map(|index| taken.get(*index)).map(|other| other.at).collect();
                     times.sort_unstable();
-                    // When so many have left the window that one has room; on the next whole second, since the window includes its beginning.
+                    // When so many have left the window that one has room.
                     let leaves = *times.get(times.len().checked_sub(at_most as usize)?)?;
-                    let free = micros(duration.added(from_micros(leaves), wish.zone));
-                    (free.div_euclid(1_000_000) + 1).saturating_mul(1_000_000).max(at + 1)
+                    micros(duration.added(from_micros(leaves), wish.zone)).max(at + 1)
                 }
                 calendar => self.bounds(wish.zone, calendar, at).1,
             };
@@ -352,10 +346,10 @@ mod tests {
     }
 
     #[test]
-    fn any_seven_days_look_back_and_ahead_and_include_their_beginning() {
+    fn any_seven_days_look_back_and_ahead_and_what_is_seven_days_away_is_outside() {
         let one = [rule(1, days(7), IfReached::Refuse)];
         let full = Verdict::Full { rule: 0, by: Some(10) };
-        for (gap, expected) in [(7 * DAY, full.clone()), (7 * DAY + 1, fits()), (-7 * DAY, full), (-7 * DAY - 1, fits())] {
+        for (gap, expected) in [(7 * DAY - 1, full.clone()), (7 * DAY, fits()), (1 - 7 * DAY, full), (-7 * DAY, fits())] {
             assert_eq!(decide(&one, &[taken(1, monday(), 50, true)], wish(monday() + gap, 50)), expected, "{gap}");
         }
         // About to leave, it does not make room for what is planned for later: that is asked when its own time comes.
@@ -404,8 +398,8 @@ mod tests {
         let sliding = [rule(1, days(1), IfReached::Wait(Duration::days(2)))];
         assert_eq!(
             decide(&sliding, &before, wish(monday() + HOUR, 50)),
-            Verdict::Waits { until: monday() + DAY + 1_000_000, rule: 0 },
-            "on the second after the day"
+            Verdict::Waits { until: monday() + DAY, rule: 0 },
+            "when the day is over"
         );
     }
 
@@ -424,7 +418,7 @@ mod tests {
                 let within = |other: &&Taken| match rule.window {
                     CapWindow::Sliding(duration) => {
                         let from = micros(duration.subtracted(from_micros(end.at), zone));
-                        other.at >= from && other.at <= end.at
+                        other.at > from && other.at <= end.at
                     }
                     window => bounds(zone, window, from_micros(other.at)) == bounds(zone, window, from_micros(end.at)),
                 };

@@ -57,6 +57,8 @@ pub struct Due {
     pub erased: bool,
     /// Properties of the event that started it, as JSON text, and when it happened.
     pub event: Option<(String, i64)>,
+    /// When it counts for caps if it leaves before the second of these; set when the caps are asked. Microseconds.
+    pub counts: Option<(i64, i64)>,
     /// `except` holds now.
     pub excluded: bool,
     /// `recheck` is on, and segment and where hold no more.
@@ -86,9 +88,18 @@ impl Due {
             consent_to_all: None,
             erased: false,
             event: None,
+            counts: None,
             excluded: false,
             left: false,
         }
+    }
+}
+
+impl Due {
+    /// The customer and when the message counts for caps if it leaves now.
+    pub fn counted(&self, now: Time) -> (i64, i64) {
+        let now = micros(now);
+        (self.customer, self.counts.map_or(now, |(at, until)| if now < until { at } else { now }))
     }
 }
 
@@ -159,6 +170,7 @@ macro_rules! due_of {
                 Some(properties) => Some((properties, row.try_get::<Option<i64>, _>("event_at").doing($doing)?.unwrap_or_default())),
                 None => None,
             },
+            counts: None,
             excluded: row.try_get::<i32, _>("excluded").doing($doing)? != 0,
             left: row.try_get::<i32, _>("left_audience").doing($doing)? != 0,
         }

@@ -34,8 +34,8 @@ pub struct Recorded {
     pub message: i64,
     pub claim: Claim,
     pub provider: String,
-    /// The customer, where the message counts for caps.
-    pub reserved_for: Option<i64>,
+    /// The customer, and from when on in microseconds, where the message counts for caps.
+    pub reserved_for: Option<(i64, i64)>,
 }
 
 /// A message that will not be handed over, or not now, decided before its mark.
@@ -68,8 +68,8 @@ pub struct Answer {
     pub snapshot: Option<Vec<u8>>,
     /// The try does not count (the provider could not send at all).
     pub uncounted: bool,
-    /// The customer, where the message counts for caps.
-    pub reserved_for: Option<i64>,
+    /// The customer, and from when on in microseconds, where the message counts for caps.
+    pub reserved_for: Option<(i64, i64)>,
 }
 
 impl Answer {
@@ -203,7 +203,7 @@ impl Store {
                      WHERE messages.id = r.id AND {held}");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write recorded messages")?;
-                let reserved: Vec<_> = batch.recorded.iter().filter_map(|row| Some((row.reserved_for?, row.message, micros(now)))).collect();
+                let reserved: Vec<_> = batch.recorded.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
                 if !reserved.is_empty() {
                     Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
                 }
@@ -220,7 +220,7 @@ impl Store {
                                          reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
-                let reserved: Vec<_> = taken.iter().filter_map(|row| Some((row.reserved_for?, row.message, micros(row.at)))).collect();
+                let reserved: Vec<_> = taken.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
                 if !reserved.is_empty() {
                     Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
                 }

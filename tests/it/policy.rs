@@ -195,6 +195,34 @@ async fn a_message_that_slips_into_another_day_is_asked_again_there() {
     }
 }
 
+#[tokio::test]
+async fn a_weekly_letter_at_the_same_hour_goes_every_week_under_one_in_seven_days() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { caps: [ { at_most: 1, in: 7 days } ] }");
+        let weekly = |every: &str| {
+            format!(
+                "{SALE}schedule: {{ every: {every} }}\naudience: {{ segment: everyone, holdout: 0% }}\nmessage: {{ template: hello, subject: \"Hello\" }}\n"
+            )
+        };
+        world.campaign("weekly", &weekly("monday at 10:00"));
+        // A letter between two of them is one too many, on whichever side it looks.
+        world.campaign("between", &weekly("thursday at 10:00"));
+        world.person("ada@example.org").await;
+        // In New York the clock springs forward on 14 March: it is 7 days by the wall there all the same.
+        let bo = world.person("bo@example.org").await;
+        world.live_in(bo, "America/New_York").await;
+        // Told to come later, it leaves a while after it was due; next week's does not suffer for that.
+        world.person("busy@example.org").await;
+        world.apply().await;
+        world.run_until("2027-03-29T11:00:00Z").await;
+        assert_eq!(world.sums("weekly").await, "selected 15, accepted 15", "{}", database.name);
+        assert_eq!(world.sums("between").await, "selected 12, capped 12", "{}", database.name);
+        let late = "SELECT COUNT(*) FROM messages WHERE address = 'busy@example.org' AND accepted_at > due_at";
+        assert!(world.number(late).await > 0, "{}", database.name);
+    }
+}
+
 /// A sent or refused message, as the independent check reads it.
 type Row = (i64, String, String, i64, i64, Option<i64>);
 

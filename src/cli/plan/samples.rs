@@ -54,6 +54,7 @@ pub fn due(customer: i64, person: Person, channel: Channel, arm: i16, address: O
         consent_to_all: None,
         erased: false,
         event: None,
+        counts: None,
         excluded: false,
         left: false,
     }

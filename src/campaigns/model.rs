@@ -4,7 +4,8 @@
 
 pub use super::coupons::{Coupon, Supply};
 pub use super::policy::{
-    CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, MOST_CAPS, Narrowed, Policy, QuietDay, QuietRule, StopIf,
+    Approval, CapRule, CapWindow, ConsentNeed, ConsentRule, IfReached, LONGEST_CAP_DAYS, MOST_CAPS, Narrowed, Policy, QuietDay, QuietRule,
+    StopIf,
 };
 pub use super::timing::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, Window};
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};

@@ -25,6 +25,16 @@ pub struct Policy {
     pub holdout: Share,
     /// For every campaign.
     pub stop_if: StopIf,
+    pub approval: Option<Approval>,
+}
+
+/// When somebody other than the one who applied a campaign must agree before a run of it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Empty: all.
+    pub class: Vec<Class>,
+    /// More messages in a run than this.
+    pub above: u64,
 }
 
 /// What holds a run until a person has looked.
@@ -198,6 +208,12 @@ pub fn read(part: Option<Part<'_>>, problems: &mut Problems) -> Policy {
         holdout: part.share("holdout").unwrap_or(Share(0)),
         stop_if: StopIf::read(part.inner("stop_if")).or(StopIf::ALWAYS),
         quiet_hours,
+        approval: part.inner("approval").and_then(|approval| {
+            Some(Approval {
+                class: approval.texts("class").iter().filter_map(|word| Class::from_word(word)).collect(),
+                above: approval.whole("above")?,
+            })
+        }),
     }
 }
 

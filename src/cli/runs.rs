@@ -2,6 +2,7 @@
 
 use super::{Exit, Global, git, table};
 use crate::literals::Money;
+use crate::store::approvals::Agreement;
 use crate::store::decisions::{Open, Settlement};
 use crate::store::runs::Run;
 use crate::store::{Store, from_micros};
@@ -28,6 +29,14 @@ enum What {
     Pause { campaign: String, number: i64 },
     /// Go on after a pause; consent, suppression and expiry are asked again
     Resume { campaign: String, number: i64 },
+    /// Agree to a run that is so large that a second person must; somebody other than the one who applied it
+    Approve {
+        campaign: String,
+        number: i64,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// What failed for good, with the reason of each
     Failed { campaign: String, number: i64 },
     /// Try again what failed, after its cause is mended; expired messages and withdrawn consent stay out
@@ -87,8 +96,19 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
                 let cost = Money { minor: run.cost, currency: limit.currency.clone() };
                 eprintln!("its messages cost about {cost} as planned, of at most {limit}");
             }
+            if let Some(approval) = &run.approval {
+                match &approval.by {
+                    None => eprintln!(
+                        "held: {}; `posthaste runs approve {campaign} {number}` by somebody other than the one who applied it",
+                        approval.why
+                    ),
+                    Some((who, at)) => eprintln!("{}; {who} agreed on {}", approval.why, at.format("%Y-%m-%d %H:%M UTC")),
+                }
+            }
             if let Some(why) = &run.held_why {
-                let now = if run.is_held {
+                let now = if run.is_held && run.waits_for_approval() {
+                    format!("and held: {why}; once it is agreed to, `posthaste runs resume {campaign} {number}` lets it go on")
+                } else if run.is_held {
                     format!("held: {why}; `posthaste runs resume {campaign} {number}` lets it go on")
                 } else {
                     format!("it was held ({why}), and a person let it go on")
@@ -106,11 +126,19 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         }
         What::Resume { campaign, number } => {
             let run = named(&store, &campaign, number).await?;
+            if run.waits_for_approval() && run.state == RunState::Paused {
+                let why = run.approval.as_ref().map_or("", |approval| &approval.why);
+                eprintln!(
+                    "Run {number} of {campaign} is held, and nobody has agreed to it yet ({why}): `posthaste runs approve {campaign} {number}`"
+                );
+                return Ok(Exit::Refused);
+            }
             if !store.resume_run(run.id).await? {
                 bail!("run {number} of {campaign} is {}, not paused", run.state);
             }
             eprintln!("Run {number} of {campaign} goes on");
         }
+        What::Approve { campaign, number, yes } => return approve(global, &store, &campaign, number, yes).await,
         What::Failed { campaign, number } => {
             let run = named(&store, &campaign, number).await?;
             let rows: Vec<Value> = store.open_messages(run.id, MessageState::Failed).await?.iter().map(row_of).collect();
@@ -181,6 +209,42 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
+/// Shows what would go, and lets it go when somebody other than the one who applied it agrees.
+async fn approve(global: &Global, store: &Store, campaign: &str, number: i64, yes: bool) -> anyhow::Result<Exit> {
+    let run = named(store, campaign, number).await?;
+    let Some(approval) = &run.approval else { bail!("run {number} of {campaign} needs nobody's agreement") };
+    if let Some((by, at)) = &approval.by {
+        bail!("{by} agreed to run {number} of {campaign} on {}", at.format("%Y-%m-%d %H:%M UTC"));
+    }
+    if run.state != RunState::Paused {
+        bail!("run {number} of {campaign} is {}: there is nothing to agree to any more", run.state);
+    }
+    let who = who(global);
+    let applied_by = store.applied_by(run.id).await?.unwrap_or_default();
+    if who == applied_by {
+        eprintln!("Refused: {who} applied this version of {campaign}, so somebody else must agree ({})", approval.why);
+        return Ok(Exit::Refused);
+    }
+    let funnel = store.funnel(campaign, Some(number)).await?;
+    eprintln!("{campaign}, run {number}, due {}, applied by {applied_by}: {}", run.due_at, approval.why);
+    eprintln!("{} selected, {} refused, {} messages wait", funnel.selected(), funnel.refused(), funnel.in_state(MessageState::Held));
+    if !yes && !super::apply::agreed("Let it go?")? {
+        return Ok(Exit::Refused);
+    }
+    match store.approve_run(run.id, &who, global.clock().now()).await? {
+        Agreement::Given => {
+            eprintln!("Run {number} of {campaign} goes; consent, suppression and expiry are asked again before each message")
+        }
+        Agreement::StillHeld => {
+            let why = run.held_why.unwrap_or_default();
+            eprintln!("Agreed; it is still held ({why}), and `posthaste runs resume {campaign} {number}` lets it go on");
+        }
+        Agreement::Refused => bail!("run {number} of {campaign} has changed meanwhile: `posthaste runs show {campaign} {number}`"),
+    }
+    store.close().await;
+    Ok(Exit::Done)
+}
+
 /// What an uncertain message becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Settle {
@@ -227,6 +291,11 @@ async fn named(store: &Store, campaign: &str, number: i64) -> anyhow::Result<Run
     found.with_context(|| format!("campaign `{campaign}` has no run {number}: `posthaste runs list {campaign}` shows all"))
 }
 
+fn held_because(run: &Run) -> Option<&String> {
+    let approval = run.approval.as_ref().filter(|approval| approval.by.is_none()).map(|approval| &approval.why);
+    approval.or(run.held_why.as_ref()).filter(|_| run.is_held)
+}
+
 /// A row for each run.
 pub async fn rows(store: &Store, campaign: Option<&str>) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
@@ -236,7 +305,7 @@ pub async fn rows(store: &Store, campaign: Option<&str>) -> anyhow::Result<Vec<V
             "campaign": run.key, "run": run.number, "state": if run.is_held { "held" } else { run.state.word() }, "due": run.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             "selected": funnel.selected(), "refused": funnel.refused(), "messages": funnel.all_messages(), "waiting": funnel.waiting(), "held": funnel.in_state(MessageState::Held),
             "accepted": funnel.accepted(), "failed": funnel.in_state(crate::types::MessageState::Failed),
-            "left_out": run.left_out, "held_because": run.held_why.as_ref().filter(|_| run.is_held),
+            "left_out": run.left_out, "held_because": held_because(&run),
         }));
     }
     Ok(rows)

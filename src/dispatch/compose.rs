@@ -75,6 +75,7 @@ impl Sending {
             left_out: None,
             held_why: None,
             is_held: false,
+            approval: None,
             cost: 0,
         };
         let arms = arms.into_iter().map(|arm| (arm.arm, arm.name)).collect();

@@ -10,6 +10,7 @@ mod cost;
 mod decide;
 mod due;
 mod leave_out;
+mod limits;
 mod reach;
 mod starts;
 mod times;
@@ -28,7 +29,7 @@ use crate::campaigns::{Campaign, Definitions};
 use crate::policy::stops;
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
-use crate::store::runs::Run;
+use crate::store::runs::{Finish, Run};
 use crate::store::{self, Store};
 use crate::types::{RunId, RunState, Time};
 use std::collections::BTreeMap;
@@ -152,12 +153,15 @@ impl Planner {
         }
         caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now).await?;
         self.store.drop_plan(run.id).await?;
-        let write::Written { arms, selected, cost } =
+        let write::Written { arms, selected, messages, cost } =
             write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), &self.parts, now).await?;
         let stop_if = campaign.stop_if.and(definitions.workspace.policy.stop_if);
         let held = stops::audience(&stop_if, selected).filter(|_| !run.is_test && run.held_why.is_none());
-        self.store.finish_planning(run.id, &arms, held.as_deref(), cost, now).await?;
-        if let Some(why) = held {
+        let approval = definitions.workspace.policy.approval.as_ref();
+        let approval = stops::approval(approval, campaign.class, messages).filter(|_| !run.is_test);
+        let finish = Finish { held, approval, cost };
+        self.store.finish_planning(run.id, &arms, &finish, now).await?;
+        for why in [&finish.held, &finish.approval].into_iter().flatten() {
             tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
         }
         // What happened between the due time and now has come in before there was anybody to convert.

@@ -7,10 +7,12 @@
 use super::cost::{Costs, last_that_fits};
 use super::decide::{Decided, Decider};
 use super::due::Occurrence;
-use super::write::{Ledger, Sink, over_limit, samples, selection};
+use super::limits::over_limit;
+use super::write::{Ledger, Sink, samples, selection};
 use super::{Error, Planner};
 use crate::campaigns::{Campaign, Definitions, IfInside, ReEntry, Schedule, Trigger, Workspace, response};
 use crate::literals::Money;
+use crate::policy::stops;
 use crate::schedule::local_time;
 use crate::segments::{ConsentIs, Moment, Samples, ZoneInForce, properties_hold};
 use crate::store::definitions::CampaignRow;
@@ -130,6 +132,15 @@ impl Planner {
                 ledger.costs = within_cost(costs, &mut decided, limit, cost).await?;
             }
             ledger.take(decided).await?;
+        }
+        let policy = &definitions.workspace.policy;
+        if policy.approval.is_some() {
+            let messages = self.store.messages_of_run(run.id).await?;
+            if let Some(why) = stops::approval(policy.approval.as_ref(), campaign.class, messages)
+                && self.store.ask_approval(run.id, &why, now).await?
+            {
+                tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
+            }
         }
         Ok(())
     }

@@ -2,22 +2,22 @@
 
 use super::caps::{Arbiter, Place, Request, reserved_classes};
 use super::cost::{self, Costs, CountParts};
-use super::decide::{Decided, Decider, Rank, asks_for_places, attributes, messages};
+use super::decide::{Decided, Decider, asks_for_places, attributes, messages};
 use super::due::Occurrence;
+use super::limits::{Ahead, walk};
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
 use crate::kill_points::{Point, reached};
 use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
-use crate::store::planning::{self, Candidate, Planned, Selection, Snapshot};
+use crate::store::planning::{self, Planned, Selection};
 use crate::store::reservations::Reservation;
 use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Refusal, Time};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// What a run would be, without writing anything.
 #[derive(Debug, Clone, Default)]
@@ -194,6 +194,7 @@ pub fn selection(
 pub struct Written {
     pub arms: Vec<Arm>,
     pub selected: u64,
+    pub messages: u64,
     /// Under `limits.cost`, in minor units of its currency.
     pub cost: i64,
 }
@@ -222,7 +223,7 @@ pub async fn plan(
     let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now).await?;
     let ahead = Ahead { limits: limits.as_mut(), costs: costs.as_ref() };
     let cost = walk(store, campaign, &selection, &mut decider, ahead, &mut ledger, now).await?;
-    Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, cost })
+    Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, messages: ledger.messages, cost })
 }
 
 /// Counts what a run would be if it were planned now.
@@ -290,6 +291,7 @@ pub(super) struct Ledger<'a> {
     /// Messages of this class count for caps, today's or tomorrow's.
     is_reserved: bool,
     selected: u64,
+    messages: u64,
     now: Time,
     /// What a trigger started, taken out in the same transaction.
     pub started: Option<Started>,
@@ -311,7 +313,7 @@ impl<'a> Ledger<'a> {
             caps = arbiter(store, definitions, campaign, run.campaign, channels, now).await?;
             is_reserved = reserved_classes(store).await?.contains(&campaign.class.code());
         }
-        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, now, started: None, costs: HashMap::new() })
+        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, messages: 0, now, started: None, costs: HashMap::new() })
     }
 }
 
@@ -336,6 +338,7 @@ impl Sink for Ledger<'_> {
         }
         self.selected += decided.len() as u64;
         let rows = in_order(decided);
+        self.messages += rows.iter().filter(|row| row.refusal.is_none()).count() as u64;
         let mut connection = change.connection();
         if let Some(started) = &mut self.started {
             let stands = rows.iter().filter(|row| row.refusal.is_none());
@@ -412,7 +415,7 @@ impl Sink for Counting<'_> {
 }
 
 /// The places of the messages among what was decided, and what they ask of the caps.
-fn requests(decided: &[Decided], now: i64) -> (Vec<usize>, Vec<Request>) {
+pub(super) fn requests(decided: &[Decided], now: i64) -> (Vec<usize>, Vec<Request>) {
     let messages = decided.iter().enumerate().filter(|(_, one)| one.row.refusal.is_none());
     messages.map(|(place, one)| (place, request(one, now))).unzip()
 }
@@ -433,7 +436,7 @@ fn request(decided: &Decided, now: i64) -> Request {
 }
 
 /// Puts the answers into the rows; gives the places of those that now go by another channel and have to be asked for there.
-fn answered(decided: &mut [Decided], places: &[usize], answers: Vec<Place>) -> Vec<usize> {
+pub(super) fn answered(decided: &mut [Decided], places: &[usize], answers: Vec<Place>) -> Vec<usize> {
     let mut again = Vec::new();
     for (place, answer) in places.iter().zip(answers) {
         let Some(one) = decided.get_mut(*place) else { continue };
@@ -463,130 +466,4 @@ fn in_order(decided: Vec<Decided>) -> Vec<Planned> {
     let key = |row: &Planned| (row.refusal.is_some(), row.next_at.is_some(), row.due_at);
     rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer))));
     rows
-}
-
-/// What is asked before anything is written, to see who is within the limits.
-struct Ahead<'a, 'c> {
-    limits: Option<&'a mut Arbiter>,
-    costs: Option<&'a Costs<'c>>,
-}
-
-/// Who is within the limits: everyone up to a rank, `None` where that is nobody.
-#[derive(Debug, Clone, Copy, Default)]
-struct Within {
-    audience: Option<Option<Rank>>,
-    /// Of those who cost something.
-    cost: Option<Option<Rank>>,
-    /// What they cost, in minor units of the limit's currency.
-    sum: i64,
-}
-
-/// One snapshot: with limits the audience is read twice, first to see who is within them. Gives what those within a limit of cost will cost.
-async fn walk<S: Sink>(
-    store: &Store,
-    campaign: &Campaign,
-    selection: &Selection,
-    decider: &mut Decider<'_>,
-    ahead: Ahead<'_, '_>,
-    sink: &mut S,
-    now: Time,
-) -> Result<i64, store::Error> {
-    let mut snapshot = store.snapshot().await?;
-    for channel in &selection.channels {
-        let shared = snapshot.shared_addresses(*channel).await?;
-        decider.share(*channel, shared);
-    }
-    let costs = ahead.costs;
-    if costs.is_some() {
-        decider.keep_countries();
-    }
-    let within = match (campaign.limit_audience, costs) {
-        (None, None) => Within::default(),
-        _ => within(store, campaign, &mut snapshot, selection, decider, ahead, now).await?,
-    };
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
-    let reading = async {
-        let windows = windows;
-        snapshot.candidates(selection, windows).await
-    };
-    let writing = async {
-        while let Some(window) = read.recv().await {
-            let decided = window.into_iter().map(|candidate| {
-                let mut decided = decider.decide(candidate);
-                let is_over = |last: Option<Option<Rank>>| {
-                    last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)))
-                };
-                let over = if decided.row.refusal.is_some() {
-                    None
-                } else if is_over(within.audience) {
-                    Some(Refusal::OverAudience)
-                } else {
-                    let is_over =
-                        is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
-                    is_over.then_some(Refusal::OverCost)
-                };
-                if let Some(over) = over {
-                    over_limit(&mut decided.row, over);
-                }
-                decided
-            });
-            sink.take(decided.collect()).await?;
-        }
-        Ok(())
-    };
-    let (read_result, written) = tokio::join!(reading, writing);
-    written.and(read_result)?;
-    Ok(within.sum)
-}
-
-/// A message that would have been, and is one too many.
-pub(super) fn over_limit(row: &mut Planned, refusal: Refusal) {
-    (row.refusal, row.next_at, row.detail) = (Some(refusal), None, None);
-}
-
-/// Goes through the audience once to see who is within the limits; whom a cap keeps from it takes nobody's place.
-async fn within(
-    store: &Store,
-    campaign: &Campaign,
-    snapshot: &mut Snapshot,
-    selection: &Selection,
-    decider: &mut Decider<'_>,
-    mut ahead: Ahead<'_, '_>,
-    now: Time,
-) -> Result<Within, store::Error> {
-    let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let currency = campaign.limit_cost.as_ref().map_or("", |limit| &limit.currency);
-    let mut first: BinaryHeap<(Rank, i64)> = BinaryHeap::new();
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
-    let reading = snapshot.candidates(selection, windows);
-    let counting = async {
-        while let Some(window) = read.recv().await {
-            let mut decided: Vec<Decided> = window.into_iter().map(|candidate| decider.decide(candidate)).collect();
-            if let Some(caps) = &mut ahead.limits {
-                let (places, requests) = requests(&decided, micros(now));
-                let answers = caps.preview(store, &requests).await?;
-                answered(&mut decided, &places, answers);
-            }
-            let costs = match ahead.costs {
-                Some(costs) => costs.of(&decided).await?.iter().map(|cost| costs.in_currency(cost.as_ref(), currency)).collect(),
-                None => vec![0; decided.len()],
-            };
-            for (one, cost) in decided.into_iter().zip(costs).filter(|(one, _)| one.row.refusal.is_none()) {
-                first.extend(one.rank.map(|rank| (rank, cost)));
-                if first.len() > most {
-                    first.pop();
-                }
-            }
-        }
-        Ok::<_, store::Error>(())
-    };
-    let (result, counted) = tokio::join!(reading, counting);
-    counted.and(result)?;
-    decider.rewind();
-    let mut within = Within { audience: campaign.limit_audience.map(|_| first.peek().map(|(rank, _)| *rank)), ..Within::default() };
-    if let (Some(_), Some(limit)) = (ahead.costs, &campaign.limit_cost) {
-        let (last, sum) = cost::last_that_fits(first.into_vec(), limit.minor);
-        (within.cost, within.sum) = (Some(last), sum);
-    }
-    Ok(within)
 }

@@ -1,8 +1,9 @@
 //! When a run is held until a person has looked: the audience is smaller or larger than meant, or too much of what was delivered comes back
 //! (standards.md §2.2).
 
-use crate::campaigns::StopIf;
+use crate::campaigns::{Approval, StopIf};
 use crate::literals::Share;
+use crate::types::Class;
 
 /// From so many on shares say something.
 const ENOUGH: u64 = 500;
@@ -27,6 +28,12 @@ pub fn audience(stop: &StopIf, selected: u64) -> Option<String> {
         (_, Some(most)) if selected > most => Some(format!("the audience is {selected}, more than {most}")),
         _ => None,
     }
+}
+
+/// Why somebody other than the one who applied must agree before a run of so many messages goes.
+pub fn approval(rule: Option<&Approval>, class: Class, messages: u64) -> Option<String> {
+    let rule = rule.filter(|rule| rule.class.is_empty() || rule.class.contains(&class))?;
+    (messages > rule.above).then(|| format!("a second person must agree: {messages} messages, more than {}", rule.above))
 }
 
 /// Why a run is held, after what came back. Shares are of what was delivered; of bounces and failures of what was tried, since
@@ -71,6 +78,15 @@ mod tests {
         assert_eq!(audience(&stop, 9).unwrap(), "the audience is 9, fewer than 10");
         assert_eq!(audience(&stop, 21).unwrap(), "the audience is 21, more than 20");
         assert_eq!((audience(&stop, 10), audience(&stop, 20)), (None, None));
+    }
+
+    #[test]
+    fn a_second_person_is_asked_from_one_message_more_on() {
+        let rule = Approval { class: vec![Class::Advertising], above: 10 };
+        let asked = |class, messages| approval(Some(&rule), class, messages).is_some();
+        assert_eq!((asked(Class::Advertising, 10), asked(Class::Advertising, 11), asked(Class::Informational, 11)), (false, true, false));
+        assert!(approval(Some(&Approval { class: vec![], above: 10 }), Class::Informational, 11).is_some());
+        assert_eq!(approval(None, Class::Advertising, 1_000_000), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A brake is a fact in the database that every hand-over mark asks about in its own transaction (`ledger`), so that it holds from its commit on,
 //! whatever the processes know. That they hear of it at once ([`Store::tell`]) only spares them work, and stops what is marked and still waits for its turn.
 
+use super::approvals::where_it_stood;
 use super::audit::Audit;
 use super::{Doing, Error, Store, micros};
 use crate::types::{MessageState, RunId, RunState, Time};
@@ -138,13 +139,12 @@ impl Store {
         self.change_run(run, sql, "pause a run").await
     }
 
-    /// Lets a paused run go on where it stood (one that was not planned to the end is planned anew); `false` when it is not paused.
+    /// Lets a paused run go on where it stood (one that was not planned to the end is planned anew); `false` when it is not paused, or waits for a
+    /// second person's agreement.
     pub async fn resume_run(&self, run: RunId) -> Result<bool, Error> {
         let sql = format!(
-            "UPDATE runs SET held_at = NULL, state = CASE WHEN planned_at IS NULL THEN {} WHEN started_at IS NULL THEN {} ELSE {} END WHERE id = $1 AND state = {}",
-            RunState::Planning.code(),
-            RunState::Ready.code(),
-            RunState::Running.code(),
+            "UPDATE runs SET held_at = NULL, state = {} WHERE id = $1 AND state = {} AND (approval_why IS NULL OR approved_at IS NOT NULL)",
+            where_it_stood(),
             RunState::Paused.code()
         );
         self.change_run(run, sql, "resume a run").await
@@ -172,7 +172,7 @@ impl Store {
     /// by its answers, or by who takes over from it.
     pub async fn cancel_run(&self, run: RunId, now: Time) -> Result<u64, Error> {
         let sql = format!(
-            "UPDATE runs SET state = {cancelled}, finished_at = $2 WHERE id = $1 AND state NOT IN ({done}, {cancelled})",
+            "UPDATE runs SET state = {cancelled}, finished_at = $2, held_at = NULL WHERE id = $1 AND state NOT IN ({done}, {cancelled})",
             done = RunState::Done.code(),
             cancelled = RunState::Cancelled.code()
         );

@@ -5,6 +5,7 @@
 //! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through the `write` pool of [`Sqlite`].
 
 pub mod addresses;
+pub mod approvals;
 pub mod attributes;
 pub mod audit;
 pub mod audience;

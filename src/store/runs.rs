@@ -25,7 +25,35 @@ pub struct Run {
     /// Why it was stopped by itself, and whether it still waits for a person.
     pub held_why: Option<String>,
     pub is_held: bool,
+    /// Why a second person must agree, and who did.
+    pub approval: Option<Approval>,
     /// What its messages cost under `limits.cost`, in minor units of the limit's currency; 0 without one.
+    pub cost: i64,
+}
+
+/// A run of so many messages goes only when somebody other than the one who applied its version has agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    pub why: String,
+    /// Who agreed, and when.
+    pub by: Option<(String, Time)>,
+}
+
+impl Run {
+    /// Nobody has agreed yet.
+    pub fn waits_for_approval(&self) -> bool {
+        self.approval.as_ref().is_some_and(|approval| approval.by.is_none())
+    }
+}
+
+/// What finishes a plan.
+#[derive(Debug, Clone, Default)]
+pub struct Finish {
+    /// Why it is held until a person has looked.
+    pub held: Option<String>,
+    /// Why it is held until a second person agrees.
+    pub approval: Option<String>,
+    /// What its messages cost, in minor units of the limit's currency.
     pub cost: i64,
 }
 
@@ -43,28 +71,51 @@ pub const HELD_OUT: i16 = 0;
 pub const NOT_DRAWN: i16 = -1;
 
 const RUN: &str =
-    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT), r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out,
-            r.held_why, CASE WHEN r.held_at IS NULL THEN 0 ELSE 1 END, r.cost
+    "SELECT r.id, r.campaign_id, c.key, CAST(r.number AS BIGINT) AS number, r.version_id, r.occurrence, r.is_test, r.due_at, r.state, r.planned_at, r.finished_at, r.left_out,
+            r.held_why, CASE WHEN r.held_at IS NULL THEN 0 ELSE 1 END AS is_held, r.cost, r.approval_why, r.approved_by, r.approved_at
                    FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
-type Row = (i64, i64, String, i64, i64, String, i16, i64, i16, Option<i64>, Option<i64>, Option<String>, Option<String>, i32, i64);
+/// As [`RUN`] gives it.
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    campaign_id: i64,
+    key: String,
+    number: i64,
+    version_id: i64,
+    occurrence: String,
+    is_test: i16,
+    due_at: i64,
+    state: i16,
+    planned_at: Option<i64>,
+    finished_at: Option<i64>,
+    left_out: Option<String>,
+    held_why: Option<String>,
+    is_held: i32,
+    cost: i64,
+    approval_why: Option<String>,
+    approved_by: Option<String>,
+    approved_at: Option<i64>,
+}
 
 fn run_of(row: Row) -> Run {
+    let by = row.approved_by.zip(row.approved_at.map(from_micros));
     Run {
-        id: RunId(row.0),
-        campaign: CampaignId(row.1),
-        key: row.2,
-        number: row.3,
-        version: VersionId(row.4),
-        occurrence: row.5,
-        is_test: row.6 != 0,
-        due_at: from_micros(row.7),
-        state: RunState::from_code(row.8).unwrap_or(RunState::Paused),
-        planned_at: row.9.map(from_micros),
-        finished_at: row.10.map(from_micros),
-        left_out: row.11,
-        held_why: row.12,
-        is_held: row.13 != 0,
-        cost: row.14,
+        id: RunId(row.id),
+        campaign: CampaignId(row.campaign_id),
+        key: row.key,
+        number: row.number,
+        version: VersionId(row.version_id),
+        occurrence: row.occurrence,
+        is_test: row.is_test != 0,
+        due_at: from_micros(row.due_at),
+        state: RunState::from_code(row.state).unwrap_or(RunState::Paused),
+        planned_at: row.planned_at.map(from_micros),
+        finished_at: row.finished_at.map(from_micros),
+        left_out: row.left_out,
+        held_why: row.held_why,
+        is_held: row.is_held != 0,
+        approval: row.approval_why.map(|why| Approval { why, by }),
+        cost: row.cost,
     }
 }
 
@@ -193,20 +244,20 @@ impl Store {
         Ok(rows.into_iter().map(|(arm, name, held_out)| Arm { arm, name, held_out: held_out != 0 }).collect())
     }
 
-    /// The plan is complete: its arms are known and its messages may leave, unless the run is held because of this. `cost`: of its messages, in minor
-    /// units of the limit's currency.
-    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], held: Option<&str>, cost: i64, now: Time) -> Result<(), Error> {
-        let state = if held.is_some() { RunState::Paused } else { RunState::Ready };
+    /// The plan is complete: its arms are known and its messages may leave, unless the run is held.
+    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], finish: &Finish, now: Time) -> Result<(), Error> {
+        let held_at = (finish.held.is_some() || finish.approval.is_some()).then(|| micros(now));
+        let state = if held_at.is_some() { RunState::Paused } else { RunState::Ready };
         in_transaction!(self, "finish planning", transaction => {
             for arm in arms {
                 sqlx::query("INSERT INTO arms (run_id, arm, name, held_out) VALUES ($1, $2, $3, $4)")
                     .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
                     .execute(&mut *transaction).await.doing("store the arms")?;
             }
-            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, cost = $6, held_why = CAST($5 AS TEXT),
-                                 held_at = CASE WHEN CAST($5 AS TEXT) IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END
+            sqlx::query("UPDATE runs SET state = $2, planned_at = $3, held_at = $5, held_why = COALESCE($6, held_why), approval_why = $7, cost = $8
                  WHERE id = $1 AND state = $4")
-                .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held).bind(cost)
+                .bind(run.0).bind(state.code()).bind(micros(now)).bind(RunState::Planning.code()).bind(held_at).bind(finish.held.as_deref())
+                .bind(finish.approval.as_deref()).bind(finish.cost)
                 .execute(&mut *transaction).await.doing("finish planning")?;
         });
         Ok(())

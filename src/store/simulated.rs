@@ -30,9 +30,12 @@ impl Store {
                    WHERE r.id > $1 AND r.is_test = 0 ORDER BY r.due_at, c.key, r.number";
         let rows: Vec<(i64, String, i64, i64)> =
             on_pool!(self, pool => sqlx::query_as(sql).bind(last).fetch_all(pool).await).doing(DOING)?;
-        let sql = "SELECT run_id, state, reason, COUNT(*) FROM messages WHERE run_id > $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        let sql = format!(
+            "SELECT m.run_id, {}, m.reason, COUNT(*) FROM messages m JOIN runs r ON r.id = m.run_id WHERE m.run_id > $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+            super::stops::seen_state("m", "r")
+        );
         let counts: Vec<(i64, i16, Option<i16>, i64)> =
-            on_pool!(self, pool => sqlx::query_as(sql).bind(last).fetch_all(pool).await).doing(DOING)?;
+            on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(last).fetch_all(pool).await).doing(DOING)?;
         let mut states: BTreeMap<i64, Vec<(i16, Option<i16>, u64)>> = BTreeMap::new();
         for (run, state, reason, count) in counts {
             let reason = reason.filter(|_| state == MessageState::Refused.code());

@@ -81,7 +81,8 @@ impl Store {
         let sql = format!(
             "SELECT m.id, CAST(r.number AS BIGINT) AS run, m.due_at, m.step, m.channel, m.arm, a.name AS arm_name, m.state, m.reason, m.detail,
                     m.address, m.next_at, m.expires_at, CAST(m.attempts AS BIGINT) AS attempts, m.provider, m.provider_id, m.changed_at,
-                    m.accepted_at, m.bounced_at, m.confirmed_at, CASE WHEN r.held_at IS NOT NULL THEN r.held_why END AS held
+                    m.accepted_at, m.bounced_at, m.confirmed_at, CASE WHEN r.held_at IS NOT NULL AND r.approval_why IS NOT NULL AND r.approved_at IS NULL THEN r.approval_why
+                         WHEN r.held_at IS NOT NULL THEN r.held_why END AS held
              FROM {} AS given JOIN messages m ON m.customer_id = given.customer
              JOIN runs r ON r.id = m.run_id AND r.campaign_id = given.campaign LEFT JOIN arms a ON a.run_id = m.run_id AND a.arm = m.arm
              ORDER BY r.number DESC, m.step, m.id",

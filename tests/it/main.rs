@@ -2,6 +2,7 @@
 
 mod customers;
 mod answer;
+mod approvals;
 mod brakes;
 mod databases;
 mod decisions;

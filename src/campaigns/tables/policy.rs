@@ -1,6 +1,6 @@
 //! `policy` of posthaste.yaml (files.md §2).
 
-use super::super::fields::{Choice, Field, Kind, Shape, Table, later, optional, required};
+use super::super::fields::{Choice, Field, Kind, Shape, Table, optional, required};
 use super::{CHANNEL, CLASS};
 
 pub static POLICY: Table = Table {
@@ -28,7 +28,15 @@ pub static POLICY: Table = Table {
             "complaints 0.3%, hard_bounces 5%",
             "When a run of any campaign is held until a person has looked",
         ),
-        later("approval", "When a second person must agree", "approval comes with a later version"),
+        optional("approval", Shape::Map(&APPROVAL), "never", "When a second person must agree: { class: advertising, above: 10000 }"),
+    ],
+};
+
+static APPROVAL: Table = Table {
+    name: "`approval`",
+    fields: &[
+        optional("class", Shape::OneOrList(&Shape::Word(&CLASS)), "all", "Only for campaigns of this class"),
+        required("above", super::ANY_NUMBER, "Runs of more messages than this"),
     ],
 };
 

@@ -9,6 +9,7 @@ use crate::campaigns::{self, Campaign, Definitions, Holdout};
 use crate::diagnostics::{Files, Severity};
 use crate::experiments::statistics::{Demands, smallest_lift};
 use crate::plan::{self as planning, Preview};
+use crate::policy::stops;
 use crate::store::Store;
 use crate::store::definitions::{Version, manifest, manifest_hash};
 use crate::types::{CampaignId, Class, Time};
@@ -107,6 +108,7 @@ async fn one_campaign(
     let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();
     audience.sms_parts = parts.iter().min().copied().zip(parts.iter().max().copied());
     audience.cost = preview.cost.iter().map(|(currency, minor)| (currency.clone(), major(*minor, currency))).collect();
+    audience.approval = stops::approval(definitions.workspace.policy.approval.as_ref(), campaign.class, audience.messages);
     let next = dates::next(&campaign.schedule, now);
     let mut warnings = Vec::new();
     if next.is_empty() && campaign.schedule.when.is_none() {
@@ -194,6 +196,7 @@ fn audience(campaign: &Campaign, preview: &Preview) -> AudiencePlan {
         arms,
         sms_parts: None,
         cost: BTreeMap::new(),
+        approval: None,
         lift: (campaign.goal.is_some() && held_out > 0).then(|| lift(messages, held_out)),
     }
 }

@@ -78,6 +78,8 @@ pub struct AudiencePlan {
     pub sms_parts: Option<(u16, u16)>,
     /// By currency, in major units; from the providers' prices.
     pub cost: BTreeMap<String, f64>,
+    /// Why somebody other than the one who applies must agree before it goes.
+    pub approval: Option<String>,
     /// What lift the hold-out's size can show.
     pub lift: Option<String>,
 }
@@ -200,6 +202,9 @@ fn audience(out: &mut String, audience: &AudiencePlan) {
     for (currency, cost) in &audience.cost {
         let _ = writeln!(out, "    cost      about {cost:.2} {currency}");
     }
+    if let Some(approval) = &audience.approval {
+        let _ = writeln!(out, "    approval  {approval}; its messages are held until `posthaste runs approve`");
+    }
     if let Some(lift) = &audience.lift {
         let _ = writeln!(out, "    lift      {lift}");
     }
@@ -282,6 +287,7 @@ mod tests {
                     ],
                     sms_parts: Some((1, 2)),
                     cost: BTreeMap::from([("UAH".into(), 12.75)]),
+                    approval: Some("a second person must agree: 100 messages, more than 50".into()),
                     lift: Some("shows a lift of 9.1 points or more".into()),
                 }),
                 starts_when: None,

@@ -1,0 +1,138 @@
+//! Goes through an audience and hands it on decided, a window at a time; with `limits` it goes through it twice, first to see who is within them.
+
+use super::caps::Arbiter;
+use super::cost::{self, Costs};
+use super::decide::{Decided, Decider, Rank};
+use super::write::{Sink, answered, requests};
+use crate::campaigns::Campaign;
+use crate::store::planning::{Candidate, Planned, Selection, Snapshot};
+use crate::store::{self, Store, micros};
+use crate::types::{Refusal, Time};
+use std::collections::BinaryHeap;
+use tokio::sync::mpsc;
+
+/// What is asked before anything is written, to see who is within the limits.
+pub(super) struct Ahead<'a, 'c> {
+    pub limits: Option<&'a mut Arbiter>,
+    pub costs: Option<&'a Costs<'c>>,
+}
+
+/// Who is within the limits: everyone up to a rank, `None` where that is nobody.
+#[derive(Debug, Clone, Copy, Default)]
+struct Within {
+    audience: Option<Option<Rank>>,
+    /// Of those who cost something.
+    cost: Option<Option<Rank>>,
+    /// What they cost, in minor units of the limit's currency.
+    sum: i64,
+}
+
+/// One snapshot: with limits the audience is read twice, first to see who is within them. Gives what those within a limit of cost will cost.
+pub(super) async fn walk<S: Sink>(
+    store: &Store,
+    campaign: &Campaign,
+    selection: &Selection,
+    decider: &mut Decider<'_>,
+    ahead: Ahead<'_, '_>,
+    sink: &mut S,
+    now: Time,
+) -> Result<i64, store::Error> {
+    let mut snapshot = store.snapshot().await?;
+    for channel in &selection.channels {
+        let shared = snapshot.shared_addresses(*channel).await?;
+        decider.share(*channel, shared);
+    }
+    let costs = ahead.costs;
+    if costs.is_some() {
+        decider.keep_countries();
+    }
+    let within = match (campaign.limit_audience, costs) {
+        (None, None) => Within::default(),
+        _ => within(store, campaign, &mut snapshot, selection, decider, ahead, now).await?,
+    };
+    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let reading = async {
+        let windows = windows;
+        snapshot.candidates(selection, windows).await
+    };
+    let writing = async {
+        while let Some(window) = read.recv().await {
+            let decided = window.into_iter().map(|candidate| {
+                let mut decided = decider.decide(candidate);
+                let is_over = |last: Option<Option<Rank>>| {
+                    last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)))
+                };
+                let over = if decided.row.refusal.is_some() {
+                    None
+                } else if is_over(within.audience) {
+                    Some(Refusal::OverAudience)
+                } else {
+                    let is_over =
+                        is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
+                    is_over.then_some(Refusal::OverCost)
+                };
+                if let Some(over) = over {
+                    over_limit(&mut decided.row, over);
+                }
+                decided
+            });
+            sink.take(decided.collect()).await?;
+        }
+        Ok(())
+    };
+    let (read_result, written) = tokio::join!(reading, writing);
+    written.and(read_result)?;
+    Ok(within.sum)
+}
+
+/// A message that would have been, and is one too many.
+pub(super) fn over_limit(row: &mut Planned, refusal: Refusal) {
+    (row.refusal, row.next_at, row.detail) = (Some(refusal), None, None);
+}
+
+/// Goes through the audience once to see who is within the limits; whom a cap keeps from it takes nobody's place.
+async fn within(
+    store: &Store,
+    campaign: &Campaign,
+    snapshot: &mut Snapshot,
+    selection: &Selection,
+    decider: &mut Decider<'_>,
+    mut ahead: Ahead<'_, '_>,
+    now: Time,
+) -> Result<Within, store::Error> {
+    let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let currency = campaign.limit_cost.as_ref().map_or("", |limit| &limit.currency);
+    let mut first: BinaryHeap<(Rank, i64)> = BinaryHeap::new();
+    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let reading = snapshot.candidates(selection, windows);
+    let counting = async {
+        while let Some(window) = read.recv().await {
+            let mut decided: Vec<Decided> = window.into_iter().map(|candidate| decider.decide(candidate)).collect();
+            if let Some(caps) = &mut ahead.limits {
+                let (places, requests) = requests(&decided, micros(now));
+                let answers = caps.preview(store, &requests).await?;
+                answered(&mut decided, &places, answers);
+            }
+            let costs = match ahead.costs {
+                Some(costs) => costs.of(&decided).await?.iter().map(|cost| costs.in_currency(cost.as_ref(), currency)).collect(),
+                None => vec![0; decided.len()],
+            };
+            for (one, cost) in decided.into_iter().zip(costs).filter(|(one, _)| one.row.refusal.is_none()) {
+                first.extend(one.rank.map(|rank| (rank, cost)));
+                if first.len() > most {
+                    first.pop();
+                }
+            }
+        }
+        Ok::<_, store::Error>(())
+    };
+    let (result, counted) = tokio::join!(reading, counting);
+    counted.and(result)?;
+    decider.rewind();
+    let mut within = Within { audience: campaign.limit_audience.map(|_| first.peek().map(|(rank, _)| *rank)), ..Within::default() };
+    if let (Some(_), Some(limit)) = (ahead.costs, &campaign.limit_cost) {
+        let (last, sum) = cost::last_that_fits(first.into_vec(), limit.minor);
+        (within.cost, within.sum) = (Some(last), sum);
+    }
+    Ok(within)
+}

@@ -154,7 +154,7 @@ impl Engine {
             stop: parts.stop.clone(),
         });
         let engine = Engine {
-            planner: Planner::new(parts.store.clone(), loaded.clone(), dispatch::count_parts()).with_arms(parts.arms),
+            planner: Planner::new(parts.store.clone(), loaded.clone(), dispatch::count_parts(), node).with_arms(parts.arms),
             store: parts.store,
             clock: parts.clock,
             loaded,

@@ -13,6 +13,7 @@ use crate::policy::caps::{self, Caps, Mask, Taken, Verdict, Wish};
 use crate::policy::quiet::Quiet;
 use crate::policy::{Subject, has_country, zones_of};
 use crate::store::batch::Change;
+use crate::store::planning_right::Right;
 use crate::store::reservations::{GivesWay, Reservation};
 use crate::store::{self, Store, from_micros, micros};
 use crate::types::{CampaignId, Channel, Class, Time};
@@ -277,7 +278,7 @@ async fn kept(store: &Store) -> Result<Kept, store::Error> {
 }
 
 /// Where caps are new, or look farther back than before, counts what was sent until now. The caller holds the right to plan.
-pub async fn prepare(store: &Store, loaded: &store::definitions::Loaded, policy: &Policy, now: Time) -> Result<(), Error> {
+pub async fn prepare(store: &Store, loaded: &store::definitions::Loaded, policy: &Policy, now: Time, right: Right) -> Result<(), Error> {
     if policy.caps.is_empty() {
         return Ok(());
     }
@@ -302,6 +303,6 @@ pub async fn prepare(store: &Store, loaded: &store::definitions::Loaded, policy:
             after = last;
         }
     }
-    store.keep_setting(SETTING, &serde_json::to_string(&wanted).unwrap_or_default()).await?;
+    store.keep_planning_setting(SETTING, &serde_json::to_string(&wanted).unwrap_or_default(), right).await?;
     Ok(())
 }

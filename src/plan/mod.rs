@@ -2,7 +2,8 @@
 //!
 //! A run is planned once: the audience is read from one snapshot, decided row by row and written in short transactions into a run in
 //! state planning; then the run is ready and `dispatch` finds its blocks. A plan that was not finished is dropped and begun anew, so a crash
-//! loses nobody and doubles nobody. What is decided here is asked again at hand-over, where it may have changed.
+//! loses nobody and doubles nobody. One process plans at a time (`store::planning_right`): who was frozen for longer than its lease has lost the right, and
+//! none of its later writes is made; another one has dropped its plan and begun anew. What is decided here is asked again at hand-over, where it may have changed.
 
 mod arms;
 mod caps;
@@ -29,11 +30,12 @@ use crate::campaigns::{Campaign, Definitions};
 use crate::policy::stops;
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
+use crate::store::planning_right::Right;
 use crate::store::runs::{Finish, Run};
 use crate::store::{self, Store};
-use crate::types::{RunId, RunState, Time};
+use crate::types::{NodeId, RunId, RunState, Time};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What a turn of planning did, and when it is wanted again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,15 +60,27 @@ pub enum Error {
 pub struct Planner {
     store: Store,
     loaded: Loaded,
+    node: NodeId,
+    /// As this process took it last.
+    right: Arc<Mutex<Option<Right>>>,
     /// Campaign → external id → arm.
     forced: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     parts: CountParts,
 }
 
 impl Planner {
-    /// `parts` counts the parts of short messages, for limits of cost.
-    pub fn new(store: Store, loaded: Loaded, parts: CountParts) -> Self {
-        Planner { store, loaded, forced: Arc::default(), parts }
+    /// `parts` counts the parts of short messages, for limits of cost; `node` is the process that plans, entered among the living.
+    pub fn new(store: Store, loaded: Loaded, parts: CountParts, node: NodeId) -> Self {
+        Planner { store, loaded, node, right: Arc::default(), forced: Arc::default(), parts }
+    }
+
+    /// The right under which this turn plans.
+    fn right(&self) -> Result<Right, store::Error> {
+        self.held().ok_or(store::Error::TakenOver)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Right>> {
+        self.right.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Puts these customers into these arms, campaign → external id → arm (or `held_out`), and holds out nobody else of those campaigns: what
@@ -78,10 +92,13 @@ impl Planner {
 
     /// Makes the runs that are due and plans them. A campaign that cannot be planned is logged and does not stop the others.
     pub async fn turn(&self, now: Time) -> Result<Turn, Error> {
-        let Some(_only) = self.store.lock_planning().await? else {
+        let known = *self.held();
+        let taken = self.store.take_right_to_plan(self.node, known, now).await?;
+        *self.held() = taken;
+        if taken.is_none() {
             // Another machine plans; look again soon.
             return Ok(Turn { next: Some(now + chrono::TimeDelta::seconds(1)), ..Turn::default() });
-        };
+        }
         let mut turn = Turn::default();
         if self.store.stopped().await?.is_some() {
             return Ok(turn);
@@ -94,7 +111,7 @@ impl Planner {
                 let due = due::look(&campaign.schedule, row.scheduled_until, now);
                 if !due.occurrences.is_empty() || due.looked_until > row.scheduled_until {
                     let occurrences: Vec<_> = due.occurrences.iter().map(|occurrence| (occurrence.name(), occurrence.at)).collect();
-                    self.store.create_runs(row.id, version, &occurrences, due.looked_until).await?;
+                    self.store.create_runs(row.id, version, &occurrences, due.looked_until, self.right()?).await?;
                 }
                 let started = self.start(&row, version, &definitions, campaign, now).await?;
                 Ok::<_, Error>((due.next, started))
@@ -104,6 +121,7 @@ impl Planner {
                     turn.next = [turn.next, next].into_iter().flatten().min();
                     turn.planned.extend(started);
                 }
+                Err(Error::Store(store::Error::TakenOver)) => return Ok(self.taken_over(turn, now)),
                 Err(error) => {
                     tracing::error!(campaign = row.key, error = &error as &dyn std::error::Error, "cannot look for due occurrences");
                     turn.failed.push(format!("cannot schedule {}: {error}", row.key));
@@ -114,6 +132,7 @@ impl Planner {
             match self.plan(&run, now).await {
                 Ok(true) => turn.planned.push(run.id),
                 Ok(false) => {}
+                Err(Error::Store(store::Error::TakenOver)) => return Ok(self.taken_over(turn, now)),
                 Err(error) => {
                     tracing::error!(campaign = run.key, run = run.number, error = &error as &dyn std::error::Error, "cannot plan");
                     turn.failed.push(format!("cannot plan run {} of {}: {error}", run.number, run.key));
@@ -121,6 +140,13 @@ impl Planner {
             }
         }
         Ok(turn)
+    }
+
+    /// What was done before the right was lost.
+    fn taken_over(&self, turn: Turn, now: Time) -> Turn {
+        tracing::warn!("this process was away for longer than its lease: another one plans now, and what was begun here is dropped");
+        *self.held() = None;
+        Turn { next: Some(now + chrono::TimeDelta::seconds(1)), ..turn }
     }
 
     /// The higher priority first, then who was due first: under a cap the important message takes its place before the others are sent.
@@ -140,27 +166,28 @@ impl Planner {
 
     /// Plans one run from the beginning; `false` when it waits, or is left out.
     async fn plan(&self, run: &Run, now: Time) -> Result<bool, Error> {
+        let right = self.right()?;
         let definitions = self.loaded.definitions(run.version).await?;
         let campaign = campaign_of(&definitions, &run.key)?;
         match self.turnout(run, &definitions, campaign, now).await? {
             Turnout::Plan => {}
             Turnout::Wait => return Ok(false),
             Turnout::LeaveOut(why) => {
-                self.store.leave_run_out(run.id, &why, now).await?;
+                self.store.leave_run_out(run.id, &why, now, self.right()?).await?;
                 tracing::warn!(campaign = run.key, run = run.number, why, "left out");
                 return Ok(false);
             }
         }
-        caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now).await?;
-        self.store.drop_plan(run.id).await?;
+        caps::prepare(&self.store, &self.loaded, &definitions.workspace.policy, now, right).await?;
+        self.store.drop_plan(run.id, right).await?;
         let write::Written { arms, selected, messages, cost } =
-            write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), &self.parts, now).await?;
+            write::plan(&self.store, &definitions, campaign, run, self.forced.get(&run.key), (&self.parts, right), now).await?;
         let stop_if = campaign.stop_if.and(definitions.workspace.policy.stop_if);
         let held = stops::audience(&stop_if, selected).filter(|_| !run.is_test && run.held_why.is_none());
         let approval = definitions.workspace.policy.approval.as_ref();
         let approval = stops::approval(approval, campaign.class, messages).filter(|_| !run.is_test);
         let finish = Finish { held, approval, cost };
-        self.store.finish_planning(run.id, &arms, &finish, now).await?;
+        self.store.finish_planning(run.id, &arms, &finish, now, right).await?;
         for why in [&finish.held, &finish.approval].into_iter().flatten() {
             tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
         }

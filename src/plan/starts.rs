@@ -48,11 +48,11 @@ impl Planner {
             let fitting = fitting(trigger, definitions, campaign, waiting, now);
             let chosen = self.choose(row, campaign, fitting).await?;
             if chosen.is_empty() {
-                self.store.drop_starts(row.id, &all).await?;
+                self.store.drop_starts(row.id, &all, self.right()?).await?;
                 continue;
             }
             let day = day_of(&campaign.schedule, now);
-            let run = self.store.run_of_triggers(row.id, version, &day, now).await?;
+            let run = self.store.run_of_triggers(row.id, version, &day, now, self.right()?).await?;
             let Some(run) = self.store.run(run).await? else { break };
             self.write_started(&run, definitions, campaign, chosen, &all, now).await?;
             self.store.tell().await?;
@@ -124,7 +124,7 @@ impl Planner {
             };
             let room = campaign.limit_audience.map_or(u64::MAX, |limit| limit.saturating_sub(messages));
             let mut decided = decide_those(&self.store, &selection, &mut decider, &these, room).await?;
-            let mut ledger = Ledger::new(&self.store, definitions, run, campaign, &selection.channels, now).await?;
+            let mut ledger = Ledger::new(&self.store, definitions, run, campaign, &selection.channels, now, self.right()?).await?;
             let entries = if turn + 1 == turns { all.to_vec() } else { these.into_values().collect() };
             let restarts = campaign.if_inside == IfInside::Restart;
             ledger.started = Some(Started { entries, arms: decider.arms.rows(), restarts, cost: 0 });

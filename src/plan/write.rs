@@ -11,6 +11,7 @@ use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
 use crate::store::planning::{self, Planned, Selection};
+use crate::store::planning_right::Right;
 use crate::store::reservations::Reservation;
 use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
@@ -206,7 +207,7 @@ pub async fn plan(
     campaign: &Campaign,
     run: &Run,
     forced: Option<&BTreeMap<String, String>>,
-    parts: &CountParts,
+    (parts, right): (&CountParts, Right),
     now: Time,
 ) -> Result<Written, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
@@ -220,7 +221,7 @@ pub async fn plan(
     };
     let costs = campaign.limit_cost.as_ref().filter(|_| !run.is_test);
     let costs = costs.and_then(|_| Costs::new(store, definitions, campaign, &selection.channels, (parts, run.number), now));
-    let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now).await?;
+    let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now, right).await?;
     let ahead = Ahead { limits: limits.as_mut(), costs: costs.as_ref() };
     let cost = walk(store, campaign, &selection, &mut decider, ahead, &mut ledger, now).await?;
     Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, messages: ledger.messages, cost })
@@ -293,6 +294,7 @@ pub(super) struct Ledger<'a> {
     selected: u64,
     messages: u64,
     now: Time,
+    right: Right,
     /// What a trigger started, taken out in the same transaction.
     pub started: Option<Started>,
     /// Customer and entry → cost, of what a trigger started.
@@ -307,19 +309,21 @@ impl<'a> Ledger<'a> {
         campaign: &'a Campaign,
         channels: &[Channel],
         now: Time,
+        right: Right,
     ) -> Result<Self, store::Error> {
         let (mut caps, mut is_reserved) = (None, false);
         if !run.is_test {
             caps = arbiter(store, definitions, campaign, run.campaign, channels, now).await?;
             is_reserved = reserved_classes(store).await?.contains(&campaign.class.code());
         }
-        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, messages: 0, now, started: None, costs: HashMap::new() })
+        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, messages: 0, now, right, started: None, costs: HashMap::new() })
     }
 }
 
 impl Sink for Ledger<'_> {
     async fn take(&mut self, mut decided: Vec<Decided>) -> Result<(), store::Error> {
         let mut change = self.store.change("write a plan").await?;
+        change.connection().still_plans(self.right).await?;
         let now = micros(self.now);
         if self.started.as_ref().is_some_and(|started| started.restarts) {
             // First, so that what waits takes no place under a cap.

@@ -27,6 +27,7 @@ pub mod links;
 pub mod nodes;
 pub mod people;
 pub mod planning;
+pub mod planning_right;
 pub mod rates;
 pub mod reports;
 pub mod reservations;
@@ -86,6 +87,8 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+    #[error("another process has taken over the planning: nothing more of this plan is written")]
+    TakenOver,
     #[error("the database holds something unexpected while we {doing}: {what}")]
     Unexpected { doing: &'static str, what: String },
 }

@@ -1,5 +1,7 @@
 //! Occurrences of campaigns and their arms.
 
+use super::batch::Connection;
+use super::planning_right::Right;
 use super::{Doing, Error, Store, from_micros, micros};
 use crate::types::{CampaignId, RunId, RunState, Time, VersionId};
 use crate::{in_transaction, on_pool, on_writer};
@@ -119,31 +121,7 @@ fn run_of(row: Row) -> Run {
     }
 }
 
-/// Held while one process plans; others wait. It ends with the value.
-#[derive(Debug)]
-pub struct PlanningLock(#[allow(dead_code, reason = "held, not read")] Option<sqlx::pool::PoolConnection<sqlx::Postgres>>);
-
-/// The key of PostgreSQL's advisory lock for planning.
-const PLANNING: i64 = 0x706f_7374_0001;
-
 impl Store {
-    /// Takes the right to plan; `None` while another machine has it. On SQLite there is one engine, which has it.
-    pub async fn lock_planning(&self) -> Result<Option<PlanningLock>, Error> {
-        let Store::Postgres(pool) = self else { return Ok(Some(PlanningLock(None))) };
-        let mut connection = pool.acquire().await.doing("take the right to plan")?;
-        let (taken,): (bool,) = sqlx::query_as("SELECT pg_try_advisory_lock($1)")
-            .bind(PLANNING)
-            .fetch_one(&mut *connection)
-            .await
-            .doing("take the right to plan")?;
-        if !taken {
-            return Ok(None);
-        }
-        // The lock lives as long as the session: the connection is closed, not given back.
-        connection.close_on_drop();
-        Ok(Some(PlanningLock(Some(connection))))
-    }
-
     /// Makes a run in state planning for each occurrence that has none yet, and notes that occurrences up to `until` were looked at.
     pub async fn create_runs(
         &self,
@@ -151,8 +129,10 @@ impl Store {
         version: VersionId,
         occurrences: &[(String, Time)],
         until: Time,
+        right: Right,
     ) -> Result<(), Error> {
         in_transaction!(self, "make runs", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
             for (occurrence, due) in occurrences {
                 sqlx::query(
                     "INSERT INTO runs (campaign_id, number, version_id, occurrence, is_test, due_at, state)
@@ -229,11 +209,14 @@ impl Store {
     }
 
     /// A run that is due is not planned at all, and says why.
-    pub async fn leave_run_out(&self, run: RunId, why: &str, now: Time) -> Result<(), Error> {
+    pub async fn leave_run_out(&self, run: RunId, why: &str, now: Time, right: Right) -> Result<(), Error> {
         let sql = "UPDATE runs SET state = $2, left_out = $3, finished_at = $4 WHERE id = $1 AND state = $5";
-        on_writer!(self, pool => sqlx::query(sql).bind(run.0).bind(RunState::Cancelled.code()).bind(why).bind(micros(now))
-            .bind(RunState::Planning.code()).execute(pool).await.map(|_| ()))
-        .doing("leave a run out")
+        in_transaction!(self, "leave a run out", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
+            sqlx::query(sql).bind(run.0).bind(RunState::Cancelled.code()).bind(why).bind(micros(now))
+                .bind(RunState::Planning.code()).execute(&mut *transaction).await.doing("leave a run out")?;
+        });
+        Ok(())
     }
 
     /// The arms of a run, held-out people first.
@@ -245,10 +228,11 @@ impl Store {
     }
 
     /// The plan is complete: its arms are known and its messages may leave, unless the run is held.
-    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], finish: &Finish, now: Time) -> Result<(), Error> {
+    pub async fn finish_planning(&self, run: RunId, arms: &[Arm], finish: &Finish, now: Time, right: Right) -> Result<(), Error> {
         let held_at = (finish.held.is_some() || finish.approval.is_some()).then(|| micros(now));
         let state = if held_at.is_some() { RunState::Paused } else { RunState::Ready };
         in_transaction!(self, "finish planning", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
             for arm in arms {
                 sqlx::query("INSERT INTO arms (run_id, arm, name, held_out) VALUES ($1, $2, $3, $4)")
                     .bind(run.0).bind(arm.arm).bind(&arm.name).bind(i16::from(arm.held_out))
@@ -264,18 +248,24 @@ impl Store {
     }
 
     /// Takes back what a planner that died had written; a few rows at a time.
-    pub async fn drop_plan(&self, run: RunId) -> Result<(), Error> {
+    pub async fn drop_plan(&self, run: RunId, right: Right) -> Result<(), Error> {
+        let doing = "drop an unfinished plan";
         loop {
-            let sql = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE run_id = $1 LIMIT 5000)";
-            let gone = on_writer!(self, pool => sqlx::query(sql).bind(run.0).execute(pool).await.map(|done| done.rows_affected()))
-                .doing("drop an unfinished plan")?;
+            let gone = in_transaction!(self, "drop an unfinished plan", transaction => {
+                Connection::from(&mut *transaction).still_plans(right).await?;
+                sqlx::query("DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE run_id = $1 LIMIT 5000)")
+                    .bind(run.0).execute(&mut *transaction).await.doing(doing)?.rows_affected()
+            });
             if gone == 0 {
                 break;
             }
         }
-        for sql in ["DELETE FROM blocks WHERE run_id = $1", "DELETE FROM arms WHERE run_id = $1"] {
-            on_writer!(self, pool => sqlx::query(sql).bind(run.0).execute(pool).await.map(|_| ())).doing("drop an unfinished plan")?;
-        }
+        in_transaction!(self, "drop an unfinished plan", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
+            for sql in ["DELETE FROM blocks WHERE run_id = $1", "DELETE FROM arms WHERE run_id = $1"] {
+                sqlx::query(sql).bind(run.0).execute(&mut *transaction).await.doing(doing)?;
+            }
+        });
         Ok(())
     }
 

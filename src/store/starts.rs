@@ -3,10 +3,11 @@
 //! Work waits in rows: nobody remembers how far the events have been read, so what commits late is not passed over.
 
 use super::batch::{Connection, Field, table};
+use super::planning_right::Right;
 use super::runs::{Arm, Run};
 use super::{Doing, Error, Store, micros};
 use crate::types::{CampaignId, MessageState, RunId, RunState, Time, VersionId};
-use crate::{in_transaction, on_pool, on_writer};
+use crate::{in_transaction, on_pool};
 use serde_json::json;
 
 /// Something that happened to a customer, and may start a campaign.
@@ -112,20 +113,31 @@ impl Store {
     }
 
     /// Forgets what starts nothing after all.
-    pub async fn drop_starts(&self, campaign: CampaignId, entries: &[i64]) -> Result<(), Error> {
+    pub async fn drop_starts(&self, campaign: CampaignId, entries: &[i64], right: Right) -> Result<(), Error> {
         if entries.is_empty() {
             return Ok(());
         }
         let list: Vec<String> = entries.iter().map(i64::to_string).collect();
         let sql = format!("DELETE FROM starts WHERE campaign_id = $1 AND entry IN ({})", list.join(", "));
-        on_writer!(self, pool => sqlx::query(sqlx::AssertSqlSafe(sql)).bind(campaign.0).execute(pool).await.map(|_| ()))
-            .doing("forget what starts nothing")
+        in_transaction!(self, "forget what starts nothing", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(campaign.0).execute(&mut *transaction).await.doing("forget what starts nothing")?;
+        });
+        Ok(())
     }
 
     /// The run that takes up what happens on a day to customers of one version, made when it is not there.
-    pub async fn run_of_triggers(&self, campaign: CampaignId, version: VersionId, day: &str, now: Time) -> Result<RunId, Error> {
+    pub async fn run_of_triggers(
+        &self,
+        campaign: CampaignId,
+        version: VersionId,
+        day: &str,
+        now: Time,
+        right: Right,
+    ) -> Result<RunId, Error> {
         let ready = RunState::Ready.code();
         Ok(RunId(in_transaction!(self, "make a run", transaction => {
+            Connection::from(&mut *transaction).still_plans(right).await?;
             let (number,): (i64,) = sqlx::query_as("SELECT CAST(version AS BIGINT) FROM definitions WHERE id = $1")
                 .bind(version.0).fetch_one(&mut *transaction).await.doing("read a version's number")?;
             let occurrence = format!("when:{day}:v{number}");

@@ -2,10 +2,13 @@
 
 use crate::databases::databases;
 use crate::world::World;
+use posthaste::plan::Planner;
 use posthaste::store::Store;
 use posthaste::store::blocks::{Again, Which};
+use posthaste::store::definitions::Loaded;
 use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
 use posthaste::store::nodes::Working;
+use posthaste::store::runs::Finish;
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
 
 const SALE: &str = "
@@ -311,5 +314,44 @@ async fn an_unchanged_campaign_gets_no_new_version_and_a_vanished_one_is_retired
         assert_eq!(world.outbox().len(), 1, "{}: the retired one does not run", database.name);
         assert_eq!(world.number("SELECT COUNT(*) FROM links").await, 3, "{}: each version has its link", database.name);
         assert_eq!(world.number("SELECT COUNT(*) FROM measures WHERE event = 'purchase' AND within = '7 days'").await, 3);
+    }
+}
+
+#[tokio::test]
+async fn who_has_lost_the_right_to_plan_writes_nothing_of_a_plan() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org", "bo@example.org"]).await;
+        let now: Time = "2027-03-01T10:00:00Z".parse().unwrap();
+        let store = world.store.clone();
+        let later = now + chrono::TimeDelta::seconds(11);
+        let node = async |name: &str, alive: Time| store.register_node(name, name, "all", now, alive).await.unwrap();
+        let (old, new) = (node("old", now + chrono::TimeDelta::seconds(10)).await, node("new", later + chrono::TimeDelta::days(1)).await);
+        let right = store.take_right_to_plan(old, None, now).await.unwrap().unwrap();
+        assert_eq!(store.take_right_to_plan(old, Some(right), now).await.unwrap(), Some(right), "{}: it is kept", database.name);
+        if database.name == "postgres" {
+            assert_eq!(store.take_right_to_plan(new, None, now).await.unwrap(), None, "while the lease lasts");
+        }
+        let campaign = store.campaigns().await.unwrap().remove(0);
+        let version = campaign.version.unwrap();
+        store.create_runs(campaign.id, version, &[("one".into(), now)], now, right).await.unwrap();
+        let run = store.runs_of(Some("sale")).await.unwrap().remove(0).id;
+        let planner = Planner::new(store.clone(), Loaded::new(store.clone()), posthaste::dispatch::count_parts(), new);
+        assert_eq!(planner.turn(later).await.unwrap().planned, [run], "{}", database.name);
+        let before = world.sums("sale").await;
+        assert_eq!(before, "selected 2, planned 2");
+        // The old one wakes.
+        let is_taken_over =
+            |result: Result<(), posthaste::store::Error>| assert!(matches!(result, Err(posthaste::store::Error::TakenOver)));
+        is_taken_over(store.create_runs(campaign.id, version, &[("two".into(), now)], later, right).await);
+        is_taken_over(store.drop_plan(run, right).await);
+        is_taken_over(store.finish_planning(run, &[], &Finish::default(), later, right).await);
+        is_taken_over(store.leave_run_out(run, "why", later, right).await);
+        is_taken_over(store.drop_starts(campaign.id, &[1], right).await);
+        is_taken_over(store.run_of_triggers(campaign.id, version, "2027-03-01", later, right).await.map(drop));
+        is_taken_over(store.change("write a plan").await.unwrap().connection().still_plans(right).await);
+        assert_eq!((world.sums("sale").await, store.runs_of(Some("sale")).await.unwrap().len()), (before, 1), "{}", database.name);
+        if database.name == "postgres" {
+            assert_eq!(store.take_right_to_plan(old, Some(right), later).await.unwrap(), None, "the new one lives");
+        }
     }
 }

@@ -12,6 +12,8 @@ use crate::databases;
 use crate::processes::{command, posthaste};
 use crate::receivers::Receivers;
 use crate::shop::{Shop, write_customers};
+use posthaste::store::Store;
+use posthaste::types::RunState;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -125,6 +127,58 @@ async fn of_two_processes_one_freezes_and_one_dies_and_nobody_is_lost_or_doubled
 #[ignore = "100,000 messages: see the head of this file"]
 async fn of_two_processes_with_16_workers_one_freezes_and_one_dies_in_100_000_messages() {
     frozen_and_killed(100_000, 16, 1_500).await;
+}
+
+/// The run's state and how many rows it has.
+async fn plan_so_far(store: &Store) -> (Option<RunState>, i64) {
+    let Store::Postgres(pool) = store else { unreachable!() };
+    let (rows,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM messages").fetch_one(pool).await.unwrap();
+    (store.runs_of(Some("letter")).await.unwrap().first().map(|run| run.state), rows)
+}
+
+/// A process that is frozen in the middle of planning loses the right to plan: another one drops what was written and plans anew. When the first wakes,
+/// it writes nothing more of its plan, and lives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_freezes_while_it_plans_loses_the_run_to_another_and_writes_nothing_when_it_wakes() {
+    let Some(database) = databases::postgres().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = folder.path();
+    let receivers = Receivers::start("127.0.0.1").await;
+    let people = 60_000;
+    let shop = Shop::letters(receivers.smtp.port(), 8);
+    shop.write(workspace);
+    // A long plan, and few letters.
+    let campaign = workspace.join("campaigns/letter.yaml");
+    let text = std::fs::read_to_string(&campaign).unwrap().replace("holdout: 0%", "holdout: 99%");
+    std::fs::write(&campaign, text).unwrap();
+    write_customers(workspace, people);
+    posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
+    posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
+    let frozen = Node::engine(workspace, &database.url);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while plan_so_far(&database.store).await.1 == 0 {
+        assert!(Instant::now() < deadline, "nothing was planned");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    frozen.signal("-STOP");
+    let (state, written) = plan_so_far(&database.store).await;
+    assert!(state == Some(RunState::Planning) && written < people as i64, "the plan was complete before the freeze: {state:?}, {written}");
+    let other = Node::engine(workspace, &database.url);
+    until("the run is done", Duration::from_secs(120), || run_of(workspace, &database.url)["state"] == "done").await;
+    let before = (plan_so_far(&database.store).await, receivers.count());
+    assert_eq!(before.0, (Some(RunState::Done), people as i64));
+    let letters = receivers.count();
+    frozen.signal("-CONT");
+    // Long enough for it to write, to ask for the right again, and to look for work.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((plan_so_far(&database.store).await, receivers.count()), before, "who woke has written or sent something");
+    assert!(receivers.taken().values().all(|times| *times == 1) && receivers.taken().len() as u64 == letters, "somebody was doubled");
+    assert_eq!(database.store.ledger_faults().await.unwrap(), Vec::<String>::new());
+    let (mut frozen, mut other) = (frozen, other);
+    assert!(frozen.0.try_wait().unwrap().is_none() && other.0.try_wait().unwrap().is_none(), "both live on");
+    eprintln!(
+        "machines: frozen with {written} of {people} rows planned; another process planned the run anew and sent its {letters} letters"
+    );
 }
 
 /// Most that arrived within any second.

@@ -2,7 +2,7 @@
 //!
 //! A scheduler is killed by dropping it between two of its waits for the database, wherever that is: between the statements of a plan, inside a
 //! transaction, before or after a commit. On PostgreSQL two of them work at the same time; on SQLite, where there is one engine, the
-//! next begins where the killed one stopped.
+//! next begins where the killed one stopped. And one is frozen at every one of those waits, while another takes over.
 
 use crate::databases::{Database, databases};
 use crate::world::World;
@@ -11,8 +11,9 @@ use posthaste::on_pool;
 use posthaste::plan::Planner;
 use posthaste::store::Store;
 use posthaste::store::definitions::Loaded;
-use posthaste::types::Time;
+use posthaste::types::{NodeId, Time};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 /// Polls a future so often, and then drops it as it stands.
@@ -43,17 +44,23 @@ impl Numbers {
 struct Scheduler<'a> {
     database: &'a Database,
     store: Store,
+    node: NodeId,
 }
 
 impl<'a> Scheduler<'a> {
     async fn new(database: &'a Database) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let start: Time = "2027-01-01T00:00:00Z".parse().unwrap();
         let store = if database.name == "postgres" { Store::connect(&database.url).await.unwrap() } else { database.store.clone() };
-        Scheduler { database, store }
+        let node =
+            store.register_node(&format!("scheduler {number}"), "here", "scheduler", start, start + TimeDelta::days(366)).await.unwrap();
+        Scheduler { database, store, node }
     }
 
     /// `true` when it was killed in the middle; the next one is another process then.
     async fn turn(&mut self, now: Time, polls: Option<usize>) -> bool {
-        let planner = Planner::new(self.store.clone(), Loaded::new(self.store.clone()), posthaste::dispatch::count_parts());
+        let planner = Planner::new(self.store.clone(), Loaded::new(self.store.clone()), posthaste::dispatch::count_parts(), self.node);
         let Some(polls) = polls else {
             planner.turn(now).await.unwrap();
             return false;
@@ -64,8 +71,10 @@ impl<'a> Scheduler<'a> {
         }
         if self.database.name == "postgres" {
             self.store.close().await;
-            *self = Scheduler::new(self.database).await;
         }
+        // Whoever starts on the same machine sees that it is gone.
+        self.database.store.remove_node(self.node).await.unwrap();
+        *self = Scheduler::new(self.database).await;
         true
     }
 }
@@ -164,4 +173,66 @@ fn due(zone: &str, date: NaiveDate, hour: u32, minute: u32, start: Time, end: Ti
         now += TimeDelta::minutes(1);
     }
     (now > start && now <= end).then(|| now.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// Polls a future so often; gives its output when it ends before.
+async fn poll_so_often<F: Future>(polls: usize, future: &mut std::pin::Pin<Box<F>>) -> Option<F::Output> {
+    let mut left = polls;
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_planner_that_is_frozen_at_any_moment_writes_nothing_after_another_has_taken_over() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("night", &format!("{REST}schedule: {{ every: day at 03:30, overlap: allow }}\n"));
+        for number in 0..3 {
+            world.person(&format!("p{number}@example.org")).await;
+        }
+        world.clock = posthaste::clock::Clock::standing_at("2027-01-01T00:00:00Z".parse().unwrap());
+        world.apply().await;
+        let first: Time = "2027-01-01T03:30:00Z".parse().unwrap();
+        // The leases of both have ended: each may take over from the other at any time.
+        let store = world.store.clone();
+        let planner = async |name: &str| {
+            let node = store.register_node(name, "here", "scheduler", first, first - TimeDelta::days(1)).await.unwrap();
+            Planner::new(store.clone(), Loaded::new(store.clone()), posthaste::dispatch::count_parts(), node)
+        };
+        let (one, other) = (planner("one").await, planner("other").await);
+        let (mut taken_over, mut inside, days) = (0, 0, 90);
+        for day in 0..days {
+            let now = first + TimeDelta::days(day);
+            let mut frozen = Box::pin(one.turn(now));
+            let ended = poll_so_often(1 + day as usize % 45, &mut frozen).await;
+            // One that was frozen inside a transaction keeps it until it wakes, or the server ends it.
+            let turn = tokio::time::timeout(std::time::Duration::from_millis(200), other.turn(now)).await;
+            match turn {
+                Ok(Ok(turn)) if ended.is_none() && !turn.planned.is_empty() => taken_over += 1,
+                Ok(Err(error)) => panic!("{}: {error}", database.name),
+                _ => inside += 1,
+            }
+            if ended.is_none() {
+                frozen.await.unwrap();
+            }
+            for planner in [&other, &one] {
+                let turn = planner.turn(now).await.unwrap();
+                assert_eq!(turn.failed, Vec::<String>::new());
+            }
+            let rows = world.number("SELECT COUNT(*) FROM messages").await;
+            assert_eq!(rows, 3 * (day + 1), "{}: frozen after {} waits", database.name, 1 + day % 45);
+        }
+        assert!(taken_over >= 3, "{}: {taken_over} take-overs of {days}, {inside} inside a transaction or after the end", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM runs WHERE state = 2").await, days, "{}: all are ready", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM blocks").await, days);
+        assert_eq!(world.number("SELECT COUNT(*) FROM arms WHERE held_out = 0").await, days);
+        assert_eq!(store.ledger_faults().await.unwrap(), Vec::<String>::new());
+        eprintln!("{}: {taken_over} of {days} frozen planners were taken over from in the middle", database.name);
+    }
 }

@@ -1,8 +1,9 @@
 //! One claim: a block, or messages whose time to be tried again has come. Loads it, asks again what may have changed, composes, and lets each
 //! message fly.
 
+use super::breaker::Admission;
 use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
-use super::hand_over::{Flight, fly};
+use super::hand_over::{Flight, Paid, fly};
 use super::lanes::Lane;
 use super::permits::{self, Permit};
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
@@ -13,43 +14,72 @@ use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left, Recorded};
 use crate::store::{self, from_micros, micros};
-use crate::types::{Channel, MessageState, Refusal, RunId, Time};
+use crate::types::{Channel, Class, MessageState, Refusal, RunId, Time};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// How often, and how many times, it is looked whether the retries under way have given something back: half a minute at most.
+const LOOK_EACH: std::time::Duration = std::time::Duration::from_millis(5);
+const LOOKS: u32 = 6000;
 
 /// What was claimed.
 pub(super) struct Claimed {
     run: RunId,
     which: Which,
     claim: Claim,
+    /// Of a transactional campaign: it has a place of its own.
+    pub urgent: bool,
 }
 
-/// Blocks first; when there are none, messages to try again.
-pub(super) async fn claim(inner: &Inner, now: Time) -> Result<Vec<Claimed>, store::Error> {
+/// Blocks of transactional campaigns first, where there is a place for one more; then, where there is a usual place, those of runs that have none under way,
+/// those of all that have not too many, and when there are none, messages to try again. A virtual clock asks for what is urgent nowhere: nobody waits there.
+pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -> Result<Vec<Claimed>, store::Error> {
     let mut others_first: Vec<RunId> = {
         let mut stalled = inner.stalled();
         stalled.retain(|_, until| *until > now);
         stalled.keys().copied().collect()
     };
-    others_first.extend(inner.working().iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
+    // Several runs at once: who has nothing under way comes first.
+    let at_work: Option<Vec<RunId>> = {
+        let working = inner.working();
+        let at_work = (working.len() > 1).then(|| others_first.iter().chain(working.keys()).copied().collect());
+        others_first.extend(working.iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
+        at_work
+    };
+    let claimed = |block: Block, urgent: bool| {
+        let claim = Claim { block: block.id, fence: block.fence };
+        inner.holding.block(claim);
+        Claimed { run: block.run, which: Which::Block(block), claim, urgent }
+    };
     let _alone = inner.claiming.lock().await;
-    let blocks = inner.store.claim_blocks(inner.node, now, 1, &others_first).await?;
+    if urgent && inner.store.has_urgent_blocks(now).await? {
+        let blocks = inner.store.claim_urgent_blocks(inner.node, now, 1, &others_first).await?;
+        if !blocks.is_empty() {
+            reached(Point::AfterClaim);
+            return Ok(blocks.into_iter().map(|block| claimed(block, true)).collect());
+        }
+    }
+    if !usual {
+        return Ok(Vec::new());
+    }
+    let mut blocks = Vec::new();
+    if let Some(at_work) = at_work {
+        blocks = inner.store.claim_blocks(inner.node, now, 1, &at_work).await?;
+    }
+    if blocks.is_empty() {
+        blocks = inner.store.claim_blocks(inner.node, now, 1, &others_first).await?;
+    }
     if !blocks.is_empty() {
-        let claimed = |block: Block| {
-            let claim = Claim { block: block.id, fence: block.fence };
-            inner.holding.block(claim);
-            Claimed { run: block.run, which: Which::Block(block), claim }
-        };
         reached(Point::AfterClaim);
-        return Ok(blocks.into_iter().map(claimed).collect());
+        return Ok(blocks.into_iter().map(|block| claimed(block, false)).collect());
     }
     let lease = now + AGAIN_LEASE;
     let again = inner.store.claim_again(inner.node, now, lease, 256).await?;
     let claim = Claim { block: 0, fence: micros(lease) };
     let claimed = |(run, ids): (RunId, Vec<i64>)| {
         inner.holding.messages(&ids);
-        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim }
+        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim, urgent: false }
     };
     Ok(again.into_iter().map(claimed).collect())
 }
@@ -209,15 +239,25 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         });
         return open.one_done();
     }
+    let is_retry = due.attempts > 0 && admission == Admission::Usual;
+    let paid = if is_retry { pay(inner, &lane, sending.run.id).await } else { None };
+    if is_retry && paid.is_none() {
+        // Much later, and no try is counted.
+        let (least, part) = if due.channel == Channel::Email { (300, 300) } else { (15, 15) };
+        let later = now + chrono::TimeDelta::seconds(least + part * i64::from((draw >> 48) as u16) / 65_536);
+        return stay(inner, open, &due, later, Some("too many are tried again in vain: it waits for its turn"));
+    }
+    let urgent = campaign.class == Class::Transactional;
     let run = sending.run.id;
     let ready = async {
         let mut turns = Vec::new();
         for rate in
             sending.rate.iter().cloned().chain(lane.rate.map(|rate| inner.rates.get(&format!("provider:{}", lane.provider.name()), rate)))
         {
-            turns.push(rate.turn(&inner.clock).await);
+            turns.push(rate.turn(&inner.clock, urgent).await);
         }
-        (turns, lane.composed.clone().acquire_owned().await)
+        let composed = if urgent { &lane.composed_urgent } else { &lane.composed };
+        (turns, composed.clone().acquire_owned().await)
     };
     let (turns, composed) = tokio::select! {
         (turns, Ok(composed)) = ready => (turns, composed),
@@ -241,6 +281,8 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
                 began: date,
                 draw,
                 is_reserved,
+                urgent,
+                paid,
                 open: open.clone(),
             };
             inner.flying.spawn(fly(inner.clone(), flight, composed));
@@ -248,6 +290,19 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         Err(unsendable) => unsent(inner, open, due.id, unsendable),
     }
     tokio::task::yield_now().await;
+}
+
+/// Pays for a retry. Those under way may give something back at once: they are waited for, a while.
+async fn pay(inner: &Inner, lane: &Arc<Lane>, run: RunId) -> Option<Paid> {
+    for _ in 0..LOOKS {
+        // One look at both: between two, the last one under way could be answered.
+        let (paid, is_waiting) = Paid::take(lane, inner.clock.now());
+        if paid.is_some() || !is_waiting || !inner.may_go(run) {
+            return paid;
+        }
+        tokio::time::sleep(LOOK_EACH).await;
+    }
+    None
 }
 
 fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {

@@ -33,7 +33,37 @@ pub(super) struct Flight {
     pub draw: u64,
     /// It counts for caps.
     pub is_reserved: bool,
+    /// Of a transactional message: it does not stand in line with the others.
+    pub urgent: bool,
+    /// Paid from the provider's budget, when it is tried again.
+    pub paid: Option<Paid>,
     pub open: Arc<Open>,
+}
+
+/// A retry that the budget allows; dropped before it was tried, it costs nothing.
+pub(super) struct Paid {
+    lane: Option<Arc<Lane>>,
+}
+
+impl Paid {
+    /// `None`: not now; and whether retries are under way.
+    pub fn take(lane: &Arc<Lane>, now: Time) -> (Option<Paid>, bool) {
+        let mut budget = lane.budget();
+        (budget.take(now).then(|| Paid { lane: Some(lane.clone()) }), budget.is_waiting())
+    }
+
+    /// It was tried: its answer says what it cost.
+    fn tried(mut self) {
+        self.lane = None;
+    }
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        if let Some(lane) = &self.lane {
+            lane.budget().not_tried();
+        }
+    }
 }
 
 /// What chance decides about a message (its provider, its jitter) is drawn from its number.
@@ -44,6 +74,8 @@ pub(super) fn draw(message: i64) -> u64 {
 
 /// Hands one message over. `composed` counts it among those that wait for a place.
 pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSemaphorePermit) {
+    // The semaphores are never closed.
+    let usual = if flight.urgent { None } else { flight.lane.usual.clone().acquire_owned().await.ok() };
     let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };
     drop(composed);
     if !inner.may_go(flight.run) || (flight.admission == Admission::Usual && !flight.lane.breaker().is_closed()) {
@@ -66,7 +98,8 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
     if slotted && inner.may_go(flight.run) && inner.lease.holds(now) {
         inner.handed_over.fetch_add(1, Ordering::SeqCst);
         let outcome = flight.lane.provider.send(&flight.composed.outgoing).await;
-        drop(in_flight);
+        drop((in_flight, usual));
+        count(&mut flight, &outcome);
         reached(Point::AfterReply);
         settle(&inner, &flight, outcome);
     } else {
@@ -74,6 +107,30 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
         inner.committer.answer(Answer::not_sent(flight.due.id, attempt, provider, now));
     }
     flight.open.one_done();
+}
+
+/// What the answer means for the provider's budget.
+fn count(flight: &mut Flight, outcome: &Outcome) {
+    let paid = flight.paid.take();
+    let mut budget = flight.lane.budget();
+    match (outcome, paid) {
+        (Outcome::Accepted { .. } | Outcome::Refused { .. }, paid) => {
+            budget.answered(paid.is_some());
+            if let Some(paid) = paid {
+                paid.tried();
+            }
+        }
+        (Outcome::Later { .. } | Outcome::Away { .. } | Outcome::Unknown { .. }, Some(paid)) => {
+            budget.in_vain();
+            paid.tried();
+        }
+        // Nobody was asked.
+        (Outcome::Unreachable { .. } | Outcome::Broken { .. }, paid) => {
+            drop(budget);
+            drop(paid);
+        }
+        (_, None) => {}
+    }
 }
 
 /// A breaker has opened or closed: whoever asks `posthaste providers` sees it.
@@ -114,7 +171,9 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     let changed = {
         let mut breaker = flight.lane.breaker();
         match &outcome {
-            Outcome::Unreachable { reply, .. } | Outcome::Unknown { reply } => breaker.note(now, false, reply),
+            Outcome::Unreachable { reply, .. } | Outcome::Away { reply, .. } | Outcome::Unknown { reply } => {
+                breaker.note(now, false, reply)
+            }
             Outcome::Broken { reply } => breaker.trip(now, reply),
             _ => breaker.note(now, true, ""),
         }
@@ -123,17 +182,18 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
         note(inner, &answer.provider, change);
     }
     let again = |asked| retry::next(due.channel, attempt, flight.draw, now, asked);
+    let throttled = matches!(outcome, Outcome::Later { throttled: true, .. });
     match outcome {
         Outcome::Accepted { id, reply } => {
             answer.provider_id = id;
             answer.reply = Some(reply);
             answer.snapshot = flight.composed.snapshot.clone();
         }
-        Outcome::Later { after, reply, throttled } => {
-            answer.reply = Some(reply);
+        Outcome::Later { after, reply, .. } | Outcome::Away { after, reply } => {
             if throttled && !due.site.is_empty() {
-                inner.sites().throttled(&answer.provider, &due.site, now);
+                inner.sites().said(&answer.provider, &due.site, &reply, true, now);
             }
+            answer.reply = Some(reply);
             if retry::is_last(attempt) {
                 answer.state = MessageState::Failed;
                 answer.reason = Some(Failure::TriedTooOften);
@@ -151,6 +211,9 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
                 } else if class == Failure::MailboxFull {
                     inner.committer.soft_bounce(key.clone());
                 }
+            }
+            if class == Failure::Blocked && !due.site.is_empty() {
+                inner.sites().said(&answer.provider, &due.site, &reply, false, now);
             }
             answer.state = MessageState::Failed;
             answer.reason = Some(class);

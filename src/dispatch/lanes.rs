@@ -1,6 +1,7 @@
 //! The providers as dispatch sees them: which one takes a message, how many fly at once, how fast, and which one cannot send at all.
 
 use super::breaker::{Admission, Breaker};
+use super::budget::Budget;
 use crate::providers::Provider;
 use crate::providers::choice::{Candidate, pick};
 use crate::types::{Channel, Time};
@@ -24,14 +25,22 @@ pub struct Lane {
     pub countries: Option<BTreeSet<String>>,
     /// Marked and unanswered: at most twice the provider's width.
     pub in_flight: Arc<Semaphore>,
+    /// Of these all but a tenth are for messages that are not transactional: transactional ones take any that is free, and never wait for a whole queue.
+    pub usual: Arc<Semaphore>,
     /// Composed and not in flight yet.
     pub composed: Arc<Semaphore>,
+    /// The same for transactional messages.
+    pub composed_urgent: Arc<Semaphore>,
     breaker: Mutex<Breaker>,
+    budget: Mutex<Budget>,
 }
 
 impl Lane {
     pub fn new(provider: Arc<dyn Provider>) -> Self {
-        let in_flight = Arc::new(Semaphore::new(provider.width().max(1) * 2));
+        let width = provider.width().max(1) * 2;
+        let in_flight = Arc::new(Semaphore::new(width));
+        // With one connection nothing can be kept back: it would wait for every mark.
+        let kept = if width < 4 { 0 } else { (width / 10).max(1) };
         Lane {
             provider,
             rate: None,
@@ -39,9 +48,16 @@ impl Lane {
             backup: false,
             countries: None,
             in_flight,
+            usual: Arc::new(Semaphore::new(width - kept)),
             composed: Arc::new(Semaphore::new(COMPOSED_AHEAD)),
+            composed_urgent: Arc::new(Semaphore::new(COMPOSED_AHEAD)),
             breaker: Mutex::default(),
+            budget: Mutex::new(Budget::new(width)),
         }
+    }
+
+    pub fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn breaker(&self) -> MutexGuard<'_, Breaker> {

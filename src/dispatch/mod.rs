@@ -4,9 +4,14 @@
 //! after it leaves the message uncertain (or due again, where its campaign says `resend`). At most `in_flight` messages of a provider are marked and
 //! unanswered. Nothing here asks the database for one message: blocks are claimed and loaded whole, and one committer writes all marks
 //! and answers that wait in one transaction.
+//!
+//! Who comes first: a run with nothing under way before those that have a block under way, and no run more than four blocks. Transactional messages have
+//! places of their own everywhere (blocks, composing, a tenth of what may be in flight, turns under a pace) and take others' places where those are free; nobody else
+//! takes theirs. Trying again in vain is bounded by each provider's budget (`budget`).
 
 mod block;
 mod breaker;
+mod budget;
 mod committer;
 mod compose;
 mod hand_over;
@@ -46,6 +51,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) const BLOCKS_OF_A_RUN: usize = 4;
 /// Blocks worked on at the same time: a slow run or provider leaves room for others.
 const BLOCKS_AT_ONCE: usize = 16;
+/// Besides, blocks of transactional campaigns: they wait for none of the others.
+const URGENT_AT_ONCE: usize = 4;
 /// How long a message tried again is ours.
 pub(crate) const AGAIN_LEASE: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
@@ -182,7 +189,7 @@ impl Dispatcher {
     pub async fn turn(&self) -> Result<Turn, store::Error> {
         let inner = &self.inner;
         let before = inner.handed_over.load(Ordering::SeqCst);
-        let blocks = TaskTracker::new();
+        let (blocks, urgent) = (TaskTracker::new(), TaskTracker::new());
         let at_once = if inner.clock.is_virtual() { 1 } else { BLOCKS_AT_ONCE };
         stops::look(inner).await?;
         self.look_at_brakes().await?;
@@ -195,13 +202,11 @@ impl Dispatcher {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
-            if blocks.len() >= at_once {
-                wait_for_one(&blocks, at_once).await;
-                continue;
-            }
-            let claims = block::claim(inner, now).await?;
+            let has_room = blocks.len() < at_once;
+            let is_urgent = !inner.clock.is_virtual() && urgent.len() < URGENT_AT_ONCE;
+            let claims = block::claim(inner, now, has_room, is_urgent).await?;
             if claims.is_empty() {
-                if blocks.is_empty() && inner.flying.is_empty() {
+                if blocks.is_empty() && urgent.is_empty() && inner.flying.is_empty() {
                     break;
                 }
                 if inner.clock.is_virtual() {
@@ -222,11 +227,14 @@ impl Dispatcher {
                     block::work(inner.clone(), claim).await;
                     continue;
                 }
-                blocks.spawn(block::work(inner.clone(), claim));
+                let place = if claim.urgent { &urgent } else { &blocks };
+                place.spawn(block::work(inner.clone(), claim));
             }
         }
-        blocks.close();
-        blocks.wait().await;
+        for place in [&blocks, &urgent] {
+            place.close();
+            place.wait().await;
+        }
         inner.flying.close();
         inner.flying.wait().await;
         inner.flying.reopen();
@@ -292,12 +300,4 @@ async fn wait_for_one_or(blocks: &TaskTracker, most: Duration) {
     while blocks.len() == before && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-async fn wait_for_one(blocks: &TaskTracker, at_once: usize) {
-    // Tasks of a block end often; looking again is cheaper than a channel for it.
-    while blocks.len() >= at_once {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    tokio::task::yield_now().await;
 }

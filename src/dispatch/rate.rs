@@ -32,6 +32,8 @@ pub struct Rate {
     step: i64,
     store: Store,
     turns: Arc<Semaphore>,
+    /// Transactional messages wait for nobody else's turn.
+    urgent: Arc<Semaphore>,
     slots: Mutex<Slots>,
 }
 
@@ -67,17 +69,19 @@ impl Rate {
             step,
             store,
             turns: Arc::new(Semaphore::new(turns)),
+            urgent: Arc::new(Semaphore::new(turns)),
             slots: Mutex::new(Slots { next: 0, left: 0, size: 1 }),
         }
     }
 
     /// Waits for this message's turn. To be dropped when the message does not go after all.
-    pub async fn turn(self: &Arc<Self>, clock: &Clock) -> Turn {
+    pub async fn turn(self: &Arc<Self>, clock: &Clock, urgent: bool) -> Turn {
         if clock.is_virtual() {
             return Turn { rate: self.clone(), has_slot: true, _turn: None };
         }
         // The semaphore is never closed.
-        let turn = self.turns.clone().acquire_owned().await.ok();
+        let turns = if urgent { &self.urgent } else { &self.turns };
+        let turn = turns.clone().acquire_owned().await.ok();
         let has_slot = self.step > FAR_APART;
         if has_slot {
             self.wait_for_slot(clock).await;

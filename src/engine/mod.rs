@@ -353,7 +353,16 @@ impl Engine {
                         break;
                     }
                 }
-                if changed {
+                // What comes in over this process's own addresses changes nothing in the eyes of the database.
+                let mut wakes = changed;
+                if self.roles.scheduler {
+                    let waiting = self.store.starts_wait().await.map_err(Error::from);
+                    match self.unless_temporary(waiting).await? {
+                        Some(waiting) => wakes |= waiting,
+                        None => break,
+                    }
+                }
+                if wakes {
                     self.changed.notify_waiters();
                 }
             }

@@ -50,6 +50,8 @@ pub enum Outcome {
     Accepted { id: Option<String>, reply: String },
     /// Certainly not taken; the same message may be tried again, not before `after` if that is given.
     Later { after: Option<Duration>, throttled: bool, reply: String },
+    /// Certainly not taken, because the provider takes nothing at all now: as `Later`, and its circuit breaker counts it as absent.
+    Away { after: Option<Duration>, reply: String },
     /// Nobody was there to be asked: no connection came about, and nothing was said of this message. The try does not count.
     Unreachable { after: Option<Duration>, reply: String },
     /// Refused for this message or person, for good.

@@ -74,6 +74,14 @@ pub(super) enum Kept {
 }
 
 impl Store {
+    /// Whether anything waits to start a campaign.
+    pub async fn starts_wait(&self) -> Result<bool, Error> {
+        let sql = "SELECT entry FROM starts LIMIT 1";
+        let row: Option<(i64,)> =
+            on_pool!(self, pool => sqlx::query_as(sql).fetch_optional(pool).await).doing("look what may start campaigns")?;
+        Ok(row.is_some())
+    }
+
     /// What waits to start a campaign, the oldest entries first; `of_consent` says where the rows stand. What has a message of this campaign already
     /// is left out.
     pub async fn starts(&self, campaign: CampaignId, of_consent: bool, limit: i64) -> Result<Vec<Start>, Error> {

@@ -119,7 +119,10 @@ impl Matrix {
                 ("accepted", 0) => lost.push(address),
                 ("accepted", _) => {}
                 ("uncertain", _) => uncertain += 1,
-                (other, _) => panic!("{name}: {address} is {other}"),
+                (other, _) => {
+                    let row = listed.lines().find(|line| line.contains(&format!("\"{address}\"")));
+                    panic!("{name}: {address} is {other}: {row:?}")
+                }
             }
         }
         eprintln!(

@@ -3,6 +3,7 @@
 use crate::databases::databases;
 use crate::world::World;
 use posthaste::plan::Planner;
+use posthaste::providers::Outcome;
 use posthaste::store::Store;
 use posthaste::store::blocks::{Again, Which};
 use posthaste::store::definitions::Loaded;
@@ -352,6 +353,42 @@ async fn who_has_lost_the_right_to_plan_writes_nothing_of_a_plan() {
         assert_eq!((world.sums("sale").await, store.runs_of(Some("sale")).await.unwrap().len()), (before, 1), "{}", database.name);
         if database.name == "postgres" {
             assert_eq!(store.take_right_to_plan(old, Some(right), later).await.unwrap(), None, "the new one lives");
+        }
+    }
+}
+
+/// An hour in which the provider takes nothing, in each of the ways to say so.
+#[tokio::test]
+async fn after_an_hour_of_outage_all_messages_end_and_few_were_tried_again_in_vain() {
+    let reply = |text: &str| text.to_string();
+    let ways = [
+        ("no connection", Outcome::Unreachable { after: None, reply: reply("connection refused") }, 3_000),
+        ("it says so of itself", Outcome::Away { after: None, reply: reply("421 4.3.2 closing") }, 3_000),
+        // Said of each message, as greylisting says it too: only the budget for trying again holds the herd back.
+        ("it says so of each message", Outcome::Later { after: None, throttled: false, reply: reply("451 4.3.0 try again") }, 600),
+    ];
+    for (name, outcome, people) in ways {
+        for database in databases().await {
+            let mut world = world(&database, SALE, &[]).await;
+            world.crowd(people, &["UTC"]).await;
+            let end: Time = "2027-03-01T11:00:00Z".parse().unwrap();
+            *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), end, outcome.clone()));
+            world.run_until("2027-03-02T10:00:00Z").await;
+            let name = format!("{name}, {}", database.name);
+            assert_eq!(world.sums("sale").await, format!("selected {people}, accepted {people}"), "{name}");
+            assert_eq!(world.outbox().len() as i64, people, "{name}");
+            let tried: Vec<String> = world.outbox.in_vain.lock().unwrap().clone();
+            let first: std::collections::BTreeSet<&String> = tried.iter().collect();
+            let again = tried.len() - first.len();
+            eprintln!("outage, {name}: {} of {people} were tried in it, {again} times again in vain", first.len());
+            if matches!(outcome, Outcome::Later { .. }) {
+                // What a budget starts with, and two a minute; nothing was answered that could earn more.
+                assert!(first.len() as i64 == people && again <= 50 + 121, "{name}: {again}");
+            } else {
+                // Who was tried in the outage is tried again after it.
+                let retries = tried.len();
+                assert!(retries as i64 <= people / 10, "{name}: {retries} retries are more than a tenth of {people}");
+            }
         }
     }
 }

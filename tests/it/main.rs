@@ -28,6 +28,7 @@ mod limits;
 mod machines;
 mod plan;
 mod policy;
+mod urgent;
 mod world;
 mod hillstrom;
 mod journal;

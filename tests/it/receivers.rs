@@ -60,6 +60,7 @@ pub struct Receivers {
     log: PathBuf,
     count: Arc<AtomicU64>,
     arrivals: Arc<Mutex<Vec<Instant>>>,
+    slow: Arc<AtomicU64>,
     trap: Arc<Trap>,
     _folder: tempfile::TempDir,
 }
@@ -67,6 +68,8 @@ pub struct Receivers {
 #[derive(Clone)]
 struct Desk {
     keep: mpsc::Sender<Kept>,
+    /// Milliseconds that each answer takes.
+    slow: Arc<AtomicU64>,
     trap: Arc<Trap>,
     arrivals: Arc<Mutex<Vec<Instant>>>,
 }
@@ -79,6 +82,10 @@ impl Desk {
         let (done, kept) = oneshot::channel();
         self.keep.send((key, done)).unwrap();
         kept.await.unwrap();
+        let slow = self.slow.load(Ordering::SeqCst);
+        if slow > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
+        }
         self.trap.at(Moment::BeforeTheReply);
     }
 }
@@ -89,7 +96,7 @@ impl Receivers {
         let log = folder.path().join("log");
         let count = Arc::new(AtomicU64::new(0));
         let (keep, kept) = mpsc::channel::<Kept>();
-        let desk = Desk { keep, trap: Arc::default(), arrivals: Arc::default() };
+        let desk = Desk { keep, slow: Arc::default(), trap: Arc::default(), arrivals: Arc::default() };
         std::thread::spawn({
             let (log, count) = (log.clone(), count.clone());
             move || keep_all(&log, &kept, &count)
@@ -119,7 +126,12 @@ impl Receivers {
                 }
             }
         });
-        Receivers { smtp: smtp_at, http: http_at, log, count, arrivals: desk.arrivals, trap: desk.trap, _folder: folder }
+        Receivers { smtp: smtp_at, http: http_at, log, count, arrivals: desk.arrivals, slow: desk.slow, trap: desk.trap, _folder: folder }
+    }
+
+    /// From now on each answer takes so many milliseconds.
+    pub fn be_slow(&self, milliseconds: u64) {
+        self.slow.store(milliseconds, Ordering::SeqCst);
     }
 
     /// So many were taken and kept.

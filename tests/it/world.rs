@@ -28,6 +28,9 @@ pub const PEPPER: &str = "a pepper for tests";
 pub struct Outbox {
     pub letters: Mutex<Vec<Outgoing>>,
     tries: Mutex<BTreeMap<String, u32>>,
+    /// Until this instant of the clock every try is answered so, and kept in `in_vain`.
+    pub outage: Mutex<Option<(Clock, Time, Outcome)>>,
+    pub in_vain: Mutex<Vec<String>>,
 }
 
 /// A provider that obeys the address.
@@ -49,6 +52,12 @@ impl Provider for Obedient {
     fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a> {
         Box::pin(async move {
             let (Body::Email { to, .. } | Body::Sms { to, .. }) = &outgoing.body;
+            if let Some((clock, until, outcome)) = &*self.outbox.outage.lock().unwrap()
+                && clock.now() < *until
+            {
+                self.outbox.in_vain.lock().unwrap().push(to.clone());
+                return outcome.clone();
+            }
             let tries = {
                 let mut tries = self.outbox.tries.lock().unwrap();
                 let count = tries.entry(to.clone()).or_default();

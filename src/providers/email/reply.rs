@@ -54,6 +54,8 @@ impl Class {
             Class::Inactive => refused(Failure::Inactive, false, reply),
             Class::Size => refused(Failure::TooLarge, false, reply),
             Class::Content => refused(Failure::Content, false, reply),
+            // "Service not available" and "system not accepting messages" are said by the server, of itself.
+            Class::Transient if code == 421 || temporary && enhanced(&reply) == Some((3, 2)) => Outcome::Away { after: None, reply },
             Class::Quota | Class::Transient => later(None, false, reply),
             Class::Greylisted => later(Some(300), false, reply),
             Class::Throttle => later(None, true, reply),
@@ -513,7 +515,7 @@ mod tests {
             assert_eq!(suppresses, matches!(class, Invalid | OwnerChanged), "{text}");
             assert!(!(suppresses && *code < 500), "{text}");
             // A temporary code is never the end of a message.
-            assert!(*code >= 500 || matches!(outcome, Outcome::Later { .. }), "{text}");
+            assert!(*code >= 500 || matches!(outcome, Outcome::Later { .. } | Outcome::Away { .. }), "{text}");
         }
     }
 }

@@ -255,7 +255,7 @@ mod tests {
         .unwrap();
         let word = |status: u16, body: &str| match settings.outcome(&Answer { status, retry_after: None, body: body.to_string() }) {
             Outcome::Accepted { id, .. } => id.unwrap_or_else(|| "accepted".to_string()),
-            Outcome::Later { .. } => "later".to_string(),
+            Outcome::Later { .. } | Outcome::Away { .. } => "later".to_string(),
             Outcome::Refused { suppress, .. } => if suppress { "suppress" } else { "refused" }.to_string(),
             Outcome::Broken { .. } => "broken".to_string(),
             Outcome::Unreachable { .. } => "unreachable".to_string(),

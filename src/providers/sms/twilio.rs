@@ -185,6 +185,7 @@ mod tests {
         ] {
             let read = match read(&Answer { status, retry_after: None, body: body.to_string() }) {
                 Outcome::Accepted { id, .. } => format!("accepted {}", id.unwrap_or_default()),
+                Outcome::Away { .. } => "away".to_string(),
                 Outcome::Later { throttled, .. } => format!("later{}", if throttled { " throttled" } else { "" }),
                 Outcome::Refused { class, suppress, .. } => format!("{class}{}", if suppress { " suppress" } else { "" }),
                 Outcome::Broken { .. } => "broken".to_string(),

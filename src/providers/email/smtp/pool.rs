@@ -111,7 +111,7 @@ impl Pool {
         let now = Instant::now();
         let mut state = self.state();
         if state.pause.is_none_or(|(until, _)| until <= now)
-            && let Outcome::Later { reply, .. } | Outcome::Unreachable { reply, .. } = &outcome
+            && let Outcome::Later { reply, .. } | Outcome::Away { reply, .. } | Outcome::Unreachable { reply, .. } = &outcome
         {
             tracing::warn!(host = self.settings.host, reply, "no connection: messages wait, and are tried again");
         }
@@ -123,6 +123,7 @@ impl Pool {
         state.pause = Some((until, length));
         match outcome {
             Outcome::Later { after: None, throttled, reply } => Outcome::Later { after: Some(until - now), throttled, reply },
+            Outcome::Away { after: None, reply } => Outcome::Away { after: Some(until - now), reply },
             Outcome::Unreachable { after: None, reply } => Outcome::Unreachable { after: Some(until - now), reply },
             other => other,
         }

@@ -1,0 +1,73 @@
+//! A transactional message does not stand in line: while large runs are sent as fast as a slow receiver takes them, it leaves at once.
+
+use crate::databases::databases;
+use crate::processes::{command, posthaste};
+use crate::receivers::Receivers;
+use crate::shop::{Shop, write_customers};
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const ORDER: &str = "campaign: order
+title: \"Your order\"
+owner: ada@kill.example
+class: transactional
+audience: { segment: everyone }
+schedule: { when: { event: purchase } }
+message: { from: shop, template: letter, subject: \"Your order\" }
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transactional_message_overtakes_large_runs_that_wait_for_a_slow_receiver() {
+    for database in databases().await {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path();
+        let receivers = Receivers::start("127.0.0.1").await;
+        Shop::letters(receivers.smtp.port(), 4).write(workspace);
+        // Five runs of 3,000 letters each: more than fit into the places for blocks.
+        let letter = std::fs::read_to_string(workspace.join("campaigns/letter.yaml")).unwrap();
+        for number in 2..=5 {
+            let name = format!("campaigns/letter-{number}.yaml");
+            std::fs::write(workspace.join(name), letter.replace("campaign: letter", &format!("campaign: letter-{number}"))).unwrap();
+        }
+        std::fs::write(workspace.join("campaigns/order.yaml"), ORDER).unwrap();
+        write_customers(workspace, 3_000);
+        let mut customers = std::fs::OpenOptions::new().append(true).open(workspace.join("customers.csv")).unwrap();
+        writeln!(customers, "BUYER,buyer@kill.example,,Buyer,").unwrap();
+        let env = std::fs::read_to_string(workspace.join(".env")).unwrap();
+        std::fs::write(workspace.join(".env"), format!("{env}POSTHASTE_API_KEY=key-for-tests\n")).unwrap();
+        posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
+        posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        // Forty letters a second.
+        receivers.be_slow(100);
+        let mut run = command(workspace, &database.url, &["run", "--listen", &listen, "--now", "2027-03-01T10:00:00Z"]);
+        let mut engine = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while receivers.count() < 400 {
+            assert!(begun.elapsed() < Duration::from_secs(120), "{}: only {} letters", database.name, receivers.count());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let client = reqwest::Client::new();
+        let event = serde_json::json!({ "customer": "BUYER", "event": "purchase", "at": "2027-03-01T10:00:00Z", "id": "order-1" });
+        let asked = Instant::now();
+        let sent = client.post(format!("http://{listen}/events")).bearer_auth("key-for-tests").json(&event).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.status());
+        while !receivers.taken().contains_key("buyer@kill.example") {
+            assert!(asked.elapsed() < Duration::from_secs(60), "{}: the order's letter does not come", database.name);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let took = asked.elapsed();
+        let (taken, running) = (receivers.count(), engine.try_wait().unwrap().is_none());
+        let _ = engine.kill();
+        let _ = engine.wait();
+        eprintln!(
+            "urgent, {}: {:.2} s from the event to the letter, {taken} of 15,001 letters were out",
+            database.name,
+            took.as_secs_f64()
+        );
+        assert!(running && taken < 14_000, "{}: the large runs were over", database.name);
+        assert!(took < Duration::from_secs(3), "{}: {took:?}", database.name);
+    }
+}

@@ -1,5 +1,5 @@
-//! One claim: a block, or messages whose time to be tried again has come. Loads it, asks again what may have changed, composes, and lets each
-//! message fly.
+//! One claim: a block (on a virtual clock several of one run), or messages whose time to be tried again has come. Loads it, asks again what may have
+//! changed, composes, and lets each message fly.
 
 use super::breaker::Admission;
 use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
@@ -27,10 +27,16 @@ const LOOKS: u32 = 6000;
 pub(super) struct Claimed {
     run: RunId,
     which: Which,
-    claim: Claim,
+    /// One for each block, in their order; or the one of messages that are tried again.
+    claims: Vec<Claim>,
     /// Of a transactional campaign: it has a place of its own.
     pub urgent: bool,
 }
+
+/// Blocks that are worked on together on a virtual clock, where nobody else waits for one …
+const BLOCKS_TOGETHER: usize = 16;
+/// … and so many times as many are claimed at once.
+const TIMES: usize = 4;
 
 /// Blocks of transactional campaigns first, where there is a place for one more; then, where there is a usual place, those of runs that have none under way,
 /// those of all that have not too many, and when there are none, messages to try again. A virtual clock asks for what is urgent nowhere: nobody waits there.
@@ -47,39 +53,43 @@ pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -
         others_first.extend(working.iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
         at_work
     };
-    let claimed = |block: Block, urgent: bool| {
-        let claim = Claim { block: block.id, fence: block.fence };
-        inner.holding.block(claim);
-        Claimed { run: block.run, which: Which::Block(block), claim, urgent }
+    let claimed = |blocks: &[Block], urgent: bool| -> Vec<Claimed> {
+        let of_run = |blocks: &[Block]| {
+            let claims: Vec<Claim> = blocks.iter().map(|block| Claim { block: block.id, fence: block.fence }).collect();
+            claims.iter().for_each(|claim| inner.holding.block(*claim));
+            blocks.first().map(|first| Claimed { run: first.run, which: Which::Blocks(blocks.to_vec()), claims, urgent })
+        };
+        blocks.chunk_by(|one, next| one.run == next.run).flat_map(|blocks| blocks.chunks(BLOCKS_TOGETHER)).filter_map(of_run).collect()
     };
     let _alone = inner.claiming.lock().await;
     if urgent && inner.store.has_urgent_blocks(now).await? {
         let blocks = inner.store.claim_urgent_blocks(inner.node, now, 1, &others_first).await?;
         if !blocks.is_empty() {
             reached(Point::AfterClaim);
-            return Ok(blocks.into_iter().map(|block| claimed(block, true)).collect());
+            return Ok(claimed(&blocks, true));
         }
     }
     if !usual {
         return Ok(Vec::new());
     }
+    let together = if inner.clock.is_virtual() { (BLOCKS_TOGETHER * TIMES) as i64 } else { 1 };
     let mut blocks = Vec::new();
     if let Some(at_work) = at_work {
-        blocks = inner.store.claim_blocks(inner.node, now, 1, &at_work).await?;
+        blocks = inner.store.claim_blocks(inner.node, now, together, &at_work).await?;
     }
     if blocks.is_empty() {
-        blocks = inner.store.claim_blocks(inner.node, now, 1, &others_first).await?;
+        blocks = inner.store.claim_blocks(inner.node, now, together, &others_first).await?;
     }
     if !blocks.is_empty() {
         reached(Point::AfterClaim);
-        return Ok(blocks.into_iter().map(|block| claimed(block, false)).collect());
+        return Ok(claimed(&blocks, false));
     }
     let lease = now + AGAIN_LEASE;
     let again = inner.store.claim_again(inner.node, now, lease, 256).await?;
     let claim = Claim { block: 0, fence: micros(lease) };
     let claimed = |(run, ids): (RunId, Vec<i64>)| {
         inner.holding.messages(&ids);
-        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claim, urgent: false }
+        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claims: vec![claim], urgent: false }
     };
     Ok(again.into_iter().map(claimed).collect())
 }
@@ -103,6 +113,10 @@ impl Open {
         *at = due.max(*at);
     }
 
+    fn one_more(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
     pub fn one_done(&self) {
         if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 && self.claim.block > 0 {
             if self.stays.load(Ordering::SeqCst) {
@@ -115,23 +129,63 @@ impl Open {
     }
 }
 
-/// Works through a claim. An error is logged and gives the block back.
+/// What is known of a claim's messages; they are read before it is their turn.
+pub(super) type Loaded = Result<Vec<Due>, crate::plan::Error>;
+
+/// Reads the messages of a claim.
+pub(super) async fn load(inner: Arc<Inner>, run: RunId, which: Which) -> Loaded {
+    let now = inner.clock.now();
+    let sending = inner.sending(run).await?;
+    let definitions = &sending.compiled.definitions;
+    let campaign = campaign_of(definitions, &sending.run.key)?;
+    let again = again(&inner, &sending, campaign, now);
+    let mut dues = inner.store.load_due(&which, &again).await?;
+    let people = dues.iter_mut().map(|due| (due.customer, &mut due.person)).collect();
+    add_saved(&inner.store, definitions, campaign, people, now).await?;
+    Ok(dues)
+}
+
+/// Works through claims one after another, as a virtual clock wants it: each decides by what those before it have written. Only the messages of one run,
+/// which never take each other's places, are read ahead.
+pub(super) async fn work_in_turn(inner: &Arc<Inner>, claims: Vec<Claimed>) {
+    let loading = |claimed: &Claimed| tokio::spawn(load(inner.clone(), claimed.run, claimed.which.clone()));
+    let mut claims = claims.into_iter().peekable();
+    let mut ahead = None;
+    while let Some(claimed) = claims.next() {
+        let loaded = ahead.take().unwrap_or_else(|| loading(&claimed)).await;
+        ahead = claims.peek().filter(|next| next.run == claimed.run).map(loading);
+        let stopped = |error: tokio::task::JoinError| store::Error::Unexpected { doing: "read messages", what: error.to_string() };
+        work_loaded(inner.clone(), claimed, loaded.unwrap_or_else(|error| Err(stopped(error).into()))).await;
+        inner.committer.flush().await;
+    }
+}
+
+/// Reads and works through a claim.
 pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
+    let loaded = load(inner.clone(), claimed.run, claimed.which.clone()).await;
+    work_loaded(inner, claimed, loaded).await;
+}
+
+/// Works through a claim. An error is logged and gives the block back.
+async fn work_loaded(inner: Arc<Inner>, claimed: Claimed, loaded: Loaded) {
     let now = inner.clock.now();
     *inner.working().entry(claimed.run).or_default() += 1;
-    let open = Arc::new(Open {
-        inner: inner.clone(),
-        claim: claimed.claim,
-        // One for this function itself, so that the block is not finished before it is read.
-        waiting: AtomicUsize::new(1),
-        stays: AtomicBool::new(false),
-        due: Mutex::new(Time::UNIX_EPOCH),
-    });
-    if let Err(error) = through(&inner, &claimed, &open, now).await {
+    let open = |claim: &Claim| {
+        Arc::new(Open {
+            inner: inner.clone(),
+            claim: *claim,
+            // One for this function itself, so that the block is not finished before it is read.
+            waiting: AtomicUsize::new(1),
+            stays: AtomicBool::new(false),
+            due: Mutex::new(Time::UNIX_EPOCH),
+        })
+    };
+    let opens = Opens(claimed.claims.iter().map(open).collect());
+    if let Err(error) = through(&inner, &claimed, &opens, loaded).await {
         tracing::error!(run = claimed.run.0, error = &error as &dyn std::error::Error, "cannot work on a block");
         let later = now + chrono::TimeDelta::minutes(1);
         inner.stalled().insert(claimed.run, later);
-        open.stays(later);
+        opens.0.iter().for_each(|open| open.stays(later));
     }
     let mut working = inner.working();
     if let Some(blocks) = working.get_mut(&claimed.run) {
@@ -141,43 +195,52 @@ pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
         }
     }
     drop(working);
-    open.one_done();
+    opens.0.iter().for_each(|open| open.one_done());
 }
 
-async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: Time) -> Result<(), crate::plan::Error> {
+/// One for each block of a claim, in their order.
+struct Opens(Vec<Arc<Open>>);
+
+impl Opens {
+    fn of(&self, message: i64) -> Option<&Arc<Open>> {
+        let after = self.0.partition_point(|open| open.claim.block <= message);
+        self.0.get(after.saturating_sub(1))
+    }
+}
+
+async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: Loaded) -> Result<(), crate::plan::Error> {
+    let dues = loaded?;
     let sending = inner.sending(claimed.run).await?;
     let definitions = &sending.compiled.definitions;
     let campaign = campaign_of(definitions, &sending.run.key)?;
-    let again = again(inner, &sending, campaign, now);
-    let mut dues = inner.store.load_due(&claimed.which, &again).await?;
-    let people = dues.iter_mut().map(|due| (due.customer, &mut due.person)).collect();
-    add_saved(&inner.store, definitions, campaign, people, now).await?;
-    open.waiting.fetch_add(dues.len(), Ordering::SeqCst);
+    let dues: Vec<(&Arc<Open>, Due)> = dues.into_iter().filter_map(|due| Some((opens.of(due.id)?, due))).collect();
+    dues.iter().for_each(|(open, _)| open.one_more());
     let mut rules: HashMap<Channel, Rules> = HashMap::new();
-    let mut allowed = Vec::with_capacity(dues.len());
-    for due in dues {
+    let (mut of_allowed, mut allowed) = (Vec::with_capacity(dues.len()), Vec::with_capacity(dues.len()));
+    for (open, due) in dues {
         let rules = rules.entry(due.channel).or_insert_with(|| Rules::new(&definitions.workspace.policy, campaign, due.channel));
         let now = inner.clock.now();
         if let Some((state, reason, detail)) = forbidden(&due, rules, now) {
             leave(inner, open, due.id, state, reason.map(Refusal::code), detail);
             continue;
         }
-        let opens = opens(&due, campaign, now);
-        if opens > now {
-            defer(inner, open, &due, opens, "waits for the next window of the schedule".into());
+        let opens_at = opens_at(&due, campaign, now);
+        if opens_at > now {
+            defer(inner, open, &due, opens_at, "waits for the next window of the schedule".into());
             continue;
         }
+        of_allowed.push(open);
         allowed.push(due);
     }
     let allowed = match permits::ask(inner, &sending, campaign, allowed).await {
         Ok(allowed) => allowed,
-        Err((count, error)) => {
+        Err(error) => {
             // They stay as they were.
-            (0..count).for_each(|_| open.one_done());
+            of_allowed.iter().for_each(|open| open.one_done());
             return Err(error.into());
         }
     };
-    for (due, permit) in allowed {
+    for (open, (due, permit)) in of_allowed.into_iter().zip(allowed) {
         match permit {
             Permit::Refused(why, detail) => leave(inner, open, due.id, MessageState::Refused, Some(why.code()), Some(detail)),
             Permit::Later { until, why } => defer(inner, open, &due, until, why),
@@ -189,7 +252,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, open: &Arc<Open>, now: T
 }
 
 /// When the schedule's windows let the message leave: now, or later.
-fn opens(due: &Due, campaign: &Campaign, now: Time) -> Time {
+fn opens_at(due: &Due, campaign: &Campaign, now: Time) -> Time {
     let schedule = &campaign.schedule;
     let zone = if schedule.recipient { zone_of_person(&due.person).unwrap_or(schedule.zone) } else { schedule.zone };
     schedule.open_from(now, zone)
@@ -319,8 +382,8 @@ async fn record(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Sending, lane: &
             lane.provider.send(&composed.outgoing).await;
             inner.handed_over.fetch_add(1, Ordering::SeqCst);
             let provider = lane.provider.name().to_string();
-            let reserved_for = sending.is_reserved.then(|| due.counted(now));
-            inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider, reserved_for });
+            let counts_at = sending.is_reserved.then(|| due.counted(now).1);
+            inner.committer.recorded(Recorded { message: due.id, claim: open.claim, provider, counts_at });
             open.one_done();
         }
         Err(unsendable) => unsent(inner, open, due.id, unsendable),
@@ -379,8 +442,9 @@ pub(super) fn stay(inner: &Inner, open: &Open, due: &Due, later: Time, why: Opti
 fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Again {
     let definitions = &sending.compiled.definitions;
     let event = campaign.schedule.when.as_ref().is_some_and(|trigger| trigger.event().is_some());
+    let unread = !inner.outlets().composer.reads_people(sending);
     if campaign.audience.except.is_empty() && !campaign.audience.recheck {
-        return Again { except: None, audience: None, topic: campaign.topic.clone(), event };
+        return Again { except: None, audience: None, topic: campaign.topic.clone(), event, unread };
     }
     let conditions = conditions(definitions, campaign, &sending.samples, now, inner.store.dialect());
     Again {
@@ -388,6 +452,7 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
         audience: campaign.audience.recheck.then_some(conditions.audience),
         topic: campaign.topic.clone(),
         event,
+        unread,
     }
 }
 

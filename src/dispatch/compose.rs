@@ -90,6 +90,10 @@ pub trait Composer: Send + Sync {
     fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable>;
     /// A number that only we can say of this message: what its coupon's code is made of at the nth try.
     fn secret(&self, message: i64, nth: u32) -> u128;
+    /// Whether it reads more of the people than where they live and their language.
+    fn reads_people(&self, _sending: &Sending) -> bool {
+        true
+    }
 }
 
 /// The templates of one version, compiled for every language of the workspace.
@@ -142,6 +146,13 @@ impl Compiled {
         let place = messages(campaign).iter().position(|known| std::ptr::eq(*known, message)).unwrap_or(0);
         let mut languages = self.templates.iter().filter(|((one, _), _)| *one == place);
         languages.all(|(_, template)| template.as_ref().is_ok_and(MessageTemplate::renders_for_all))
+    }
+
+    /// Whether every message of the campaign is an email that renders for everybody when it renders for one.
+    pub fn all_render_for_all(&self) -> bool {
+        let Some(campaign) = self.campaign() else { return false };
+        messages(campaign).iter().all(|message| message.channel == Channel::Email)
+            && self.templates.values().all(|template| template.as_ref().is_ok_and(MessageTemplate::renders_for_all))
     }
 
     pub fn campaign(&self) -> Option<&Campaign> {

@@ -222,11 +222,11 @@ impl Dispatcher {
                 }
                 continue;
             }
+            if inner.clock.is_virtual() {
+                block::work_in_turn(inner, claims).await;
+                continue;
+            }
             for claim in claims {
-                if inner.clock.is_virtual() {
-                    block::work(inner.clone(), claim).await;
-                    continue;
-                }
                 let place = if claim.urgent { &urgent } else { &blocks };
                 place.spawn(block::work(inner.clone(), claim));
             }

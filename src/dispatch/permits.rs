@@ -25,18 +25,8 @@ pub(super) enum Permit {
     Refused(Refusal, String),
 }
 
-/// The answers for a claim's messages, in their order; an error says how many were asked for.
-pub(super) async fn ask(
-    inner: &Inner,
-    sending: &Sending,
-    campaign: &Campaign,
-    dues: Vec<Due>,
-) -> Result<Vec<(Due, Permit)>, (usize, store::Error)> {
-    let count = dues.len();
-    asked(inner, sending, campaign, dues).await.map_err(|error| (count, error))
-}
-
-async fn asked(inner: &Inner, sending: &Sending, campaign: &Campaign, dues: Vec<Due>) -> Result<Vec<(Due, Permit)>, store::Error> {
+/// The answers for a claim's messages, in their order.
+pub(super) async fn ask(inner: &Inner, sending: &Sending, campaign: &Campaign, dues: Vec<Due>) -> Result<Vec<(Due, Permit)>, store::Error> {
     let workspace = &sending.compiled.definitions.workspace;
     let policy = &workspace.policy;
     let now = inner.clock.now();
@@ -149,8 +139,10 @@ async fn ask_caps(
     let mut reserved = Vec::with_capacity(places.len());
     for ((due, permit), place) in answers.iter_mut().zip(places) {
         match place {
-            Place::Taken { at, until } => {
-                reserved.push(caps.reservation(due.customer, due.id, due.channel, at));
+            Place::Taken { at, until, stands } => {
+                if !stands {
+                    reserved.push(caps.reservation(due.customer, due.id, due.channel, at));
+                }
                 due.counts = Some((at, until));
             }
             Place::Later { until, detail } => {

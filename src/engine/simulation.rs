@@ -184,8 +184,14 @@ fn outlets(workspace: &Workspace, clock: &Clock, seen: &Arc<Mutex<Seen>>) -> Out
 struct Sketching {
     identity: Identity,
     seen: Arc<Mutex<Seen>>,
-    /// Version, arm and language of letters that have been rendered once.
-    rendered: Mutex<HashSet<(VersionId, i16, Option<String>)>>,
+    rendered: Mutex<HashMap<(VersionId, i16, Channel), Rendered>>,
+}
+
+/// The letters of an arm.
+struct Rendered {
+    for_all: bool,
+    /// The languages in which one has been rendered.
+    languages: HashSet<Option<String>>,
 }
 
 impl Composer for Sketching {
@@ -193,10 +199,20 @@ impl Composer for Sketching {
         self.identity.secret(message, nth)
     }
 
+    fn reads_people(&self, sending: &Sending) -> bool {
+        !sending.compiled.all_render_for_all()
+    }
+
     fn compose(&self, sending: &Sending, due: &Due, date: Time) -> Result<Composed, Unsendable> {
-        let key = (sending.compiled.version, due.arm, due.person.language.clone());
-        let is_sure = due.channel == Channel::Email && sending.compiled.renders_for_all(due.arm, due.channel);
-        let composed = if is_sure && lock(&self.rendered).contains(&key) {
+        let is_sure = {
+            let mut rendered = lock(&self.rendered);
+            let of_arm = rendered.entry((sending.compiled.version, due.arm, due.channel)).or_insert_with(|| Rendered {
+                for_all: due.channel == Channel::Email && sending.compiled.renders_for_all(due.arm, due.channel),
+                languages: HashSet::new(),
+            });
+            of_arm.for_all && of_arm.languages.contains(&due.person.language)
+        };
+        let composed = if is_sure {
             let body = Body::Email { from: String::new(), to: String::new(), mime: Vec::new() };
             Composed {
                 outgoing: Outgoing { message: MessageId(due.id), body, key: String::new() },
@@ -205,7 +221,9 @@ impl Composer for Sketching {
             }
         } else {
             let composed = self.identity.compose(sending, due, date)?;
-            lock(&self.rendered).insert(key);
+            if let Some(of_arm) = lock(&self.rendered).get_mut(&(sending.compiled.version, due.arm, due.channel)) {
+                of_arm.languages.insert(due.person.language.clone());
+            }
             composed
         };
         let mut seen = lock(&self.seen);

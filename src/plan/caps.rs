@@ -8,13 +8,13 @@
 
 use super::Error;
 use crate::campaigns::{Campaign, Policy};
-use crate::literals::{resolve, zone_of};
+use crate::literals::zone_of;
 use crate::policy::caps::{self, Caps, Mask, Taken, Verdict, Wish};
 use crate::policy::quiet::Quiet;
 use crate::policy::{Subject, has_country, zones_of};
 use crate::store::batch::Change;
 use crate::store::planning_right::Right;
-use crate::store::reservations::{GivesWay, Reservation};
+use crate::store::reservations::{GivesWay, Reservation, Span};
 use crate::store::{self, Store, from_micros, micros};
 use crate::types::{CampaignId, Channel, Class, Time};
 use chrono_tz::Tz;
@@ -32,6 +32,8 @@ pub struct Arbiter {
     masks: HashMap<(i64, i16), Mask>,
     keys: HashMap<i64, String>,
     quiet: HashMap<Channel, Quiet>,
+    /// How far back a message looks.
+    horizon: crate::literals::Duration,
     /// What lies before is of no use any more.
     forget_before: i64,
     now: Time,
@@ -60,6 +62,8 @@ pub enum Place {
     Taken {
         at: i64,
         until: i64,
+        /// As it has been reserved before: there is nothing to write.
+        stands: bool,
     },
     Later {
         until: i64,
@@ -108,7 +112,8 @@ impl Arbiter {
         keys.insert(id.0, campaign.key.clone());
         let quiet = channels.iter().map(|channel| (*channel, Quiet::new(policy, &Subject::of(campaign, *channel)))).collect();
         let margin = crate::literals::Duration::days(32);
-        let forget_before = micros(margin.subtracted(caps::horizon(&policy.caps).subtracted(now, fallback), fallback));
+        let horizon = caps::horizon(&policy.caps);
+        let forget_before = micros(margin.subtracted(horizon.subtracted(now, fallback), fallback));
         Ok(Some(Arbiter {
             caps,
             fallback,
@@ -118,6 +123,7 @@ impl Arbiter {
             masks,
             keys,
             quiet,
+            horizon,
             forget_before,
             now,
         }))
@@ -131,7 +137,7 @@ impl Arbiter {
         // Those that were handed over before they could give way.
         let mut fixed: BTreeSet<i64> = BTreeSet::new();
         loop {
-            let known = connection.reservations(&customers).await?;
+            let known = connection.reservations(&customers, self.span(requests)).await?;
             if known.iter().any(|one| one.at < self.forget_before) {
                 connection.forget_reservations(&customers, self.forget_before).await?;
             }
@@ -152,7 +158,7 @@ impl Arbiter {
     /// The same without a lock and without changing anything: as it would be now.
     pub async fn preview(&mut self, store: &Store, requests: &[Request]) -> Result<Vec<Place>, store::Error> {
         let customers: Vec<i64> = requests.iter().map(|request| request.customer).collect();
-        let known = store.reservations_of(&customers).await?;
+        let known = store.reservations_of(&customers, self.span(requests)).await?;
         Ok(self.decide(&known, &BTreeSet::new(), requests).0)
     }
 
@@ -169,28 +175,47 @@ impl Arbiter {
         }
     }
 
+    fn span(&self, requests: &[Request]) -> Span {
+        let earliest = requests.iter().map(|request| request.at).min().unwrap_or_else(|| micros(self.now));
+        Span { from: micros(self.horizon.subtracted(from_micros(earliest), self.fallback)), forget_before: self.forget_before }
+    }
+
+    /// `known` is in the order of customers.
     fn decide(&mut self, known: &[Reservation], fixed: &BTreeSet<i64>, requests: &[Request]) -> (Vec<Place>, Vec<GivesWay>) {
-        let mut taken: HashMap<i64, Vec<Taken>> = HashMap::with_capacity(requests.len());
-        for row in known {
-            let one = Taken {
-                message: row.message_id,
-                at: row.at,
-                campaign: row.campaign_id,
-                priority: u8::try_from(row.priority).unwrap_or(0),
-                is_fixed: row.is_handed_over != 0 || fixed.contains(&row.message_id),
-                rules: self.masks.get(&(row.campaign_id, row.channel)).copied().unwrap_or(0),
-            };
-            taken.entry(row.customer_id).or_default().push(one);
-        }
+        let mut customers: Vec<i64> = requests.iter().map(|request| request.customer).collect();
+        customers.sort_unstable();
+        // Of somebody who asks for several places each one counts for the next.
+        let several: BTreeSet<i64> = customers.array_windows().filter(|[one, next]| one == next).map(|[one, _]| *one).collect();
+        let mut of_several: HashMap<i64, Vec<Taken>> = HashMap::new();
+        let mut of_one: Vec<Taken> = Vec::new();
         let mut leaving = Vec::new();
-        let places = requests
-            .iter()
-            .map(|request| {
-                let mine = taken.entry(request.customer).or_default();
-                self.one(request, mine, &mut leaving)
-            })
-            .collect();
+        let mut places = Vec::with_capacity(requests.len());
+        for request in requests {
+            let first = known.partition_point(|row| row.customer_id < request.customer);
+            let rows = known.get(first..).unwrap_or_default().iter().take_while(|row| row.customer_id == request.customer);
+            let fresh = rows.map(|row| self.taken(row, fixed));
+            let taken = if several.contains(&request.customer) {
+                of_several.entry(request.customer).or_insert_with(|| fresh.collect())
+            } else {
+                of_one.clear();
+                of_one.extend(fresh);
+                &mut of_one
+            };
+            places.push(self.one(request, taken, &mut leaving));
+        }
         (places, leaving)
+    }
+
+    fn taken(&self, row: &Reservation, fixed: &BTreeSet<i64>) -> Taken {
+        Taken {
+            message: row.message_id,
+            at: row.at,
+            campaign: row.campaign_id,
+            channel: row.channel,
+            priority: u8::try_from(row.priority).unwrap_or(0),
+            is_fixed: row.is_handed_over != 0 || fixed.contains(&row.message_id),
+            rules: self.masks.get(&(row.campaign_id, row.channel)).copied().unwrap_or(0),
+        }
     }
 
     fn one(&mut self, request: &Request, taken: &mut Vec<Taken>, leaving: &mut Vec<GivesWay>) -> Place {
@@ -199,8 +224,10 @@ impl Arbiter {
         let by_country = self.caps.mask(|rule| has_country(&rule.narrowed, country));
         let rules = self.masks.get(&(self.campaign.0, request.channel.code())).copied().unwrap_or(0) & by_country;
         let zone = self.calendar(request);
-        let own = taken.iter().find(|one| Some(one.message) == request.message).map(|own| own.at);
-        let planned = own.filter(|own| request.is_leaving && *own <= request.at && request.at < day_end(*own, zone));
+        let channel = request.channel.code();
+        let own = taken.iter().find(|one| Some(one.message) == request.message).map(|own| (own.at, own.channel));
+        let planned =
+            own.map(|(at, _)| at).filter(|own| request.is_leaving && *own <= request.at && request.at < self.caps.day_end(zone, *own));
         let at = planned.unwrap_or(request.at);
         taken.retain(|one| Some(one.message) != request.message);
         let wish = Wish { at, priority: self.priority, rules, zone, expires_at: request.expires_at, is_leaving: request.is_leaving };
@@ -217,7 +244,7 @@ impl Arbiter {
                 let gone: BTreeSet<i64> = displaced.iter().filter_map(|index| taken.get(*index)).map(|one| one.message).collect();
                 leaving.extend(gone.iter().map(|message| GivesWay { message: *message, detail: words.clone() }));
                 taken.retain(|one| !gone.contains(&one.message));
-                Place::Taken { at, until: day_end(at, zone) }
+                Place::Taken { at, until: self.caps.day_end(zone, at), stands: own == Some((at, channel)) }
             }
             Verdict::Waits { until, rule } => Place::Later { until, detail: format!("{}, and it waits for room", self.caps.words(rule)) },
             Verdict::Otherwise { rule, by } => Place::Otherwise(detail(rule, by)),
@@ -229,6 +256,7 @@ impl Arbiter {
                 message: request.message.unwrap_or(i64::MAX),
                 at,
                 campaign: self.campaign.0,
+                channel,
                 priority: self.priority,
                 is_fixed: true,
                 rules,
@@ -244,11 +272,6 @@ impl Arbiter {
 }
 
 /// When the day of this instant ends there, in microseconds.
-fn day_end(at: i64, zone: Tz) -> i64 {
-    let tomorrow = from_micros(at).with_timezone(&zone).date_naive().succ_opt().unwrap_or(chrono::NaiveDate::MAX);
-    micros(resolve(zone, tomorrow.and_time(chrono::NaiveTime::MIN)))
-}
-
 /// Whether some cap can hold for this campaign.
 pub fn touches(policy: &Policy, campaign: &Campaign, channels: &[Channel]) -> bool {
     let touched = |channel: &Channel| {

@@ -51,36 +51,54 @@ pub(super) async fn walk<S: Sink>(
         _ => within(store, campaign, &mut snapshot, selection, decider, ahead, now).await?,
     };
     let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
-    let reading = async {
-        let windows = windows;
-        snapshot.candidates(selection, windows).await
+    // A task of its own: rows are read and unpacked on one processor while the other decides and writes.
+    let reading = tokio::spawn({
+        let selection = selection.clone();
+        async move { snapshot.candidates(&selection, windows).await }
+    });
+    let mut decide = |candidate: Candidate| {
+        let mut decided = decider.decide(candidate);
+        let is_over =
+            |last: Option<Option<Rank>>| last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)));
+        let over = if decided.row.refusal.is_some() {
+            None
+        } else if is_over(within.audience) {
+            Some(Refusal::OverAudience)
+        } else {
+            let is_over = is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
+            is_over.then_some(Refusal::OverCost)
+        };
+        if let Some(over) = over {
+            over_limit(&mut decided.row, over);
+        }
+        decided
+    };
+    let mut next_window = async || -> Option<Vec<Decided>> {
+        let window = read.recv().await?;
+        let mut decided = Vec::with_capacity(window.len());
+        for candidate in window {
+            decided.push(decide(candidate));
+            // In small pieces, so that the database does not wait for its next statement.
+            if decided.len() % 64 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Some(decided)
     };
     let writing = async {
-        while let Some(window) = read.recv().await {
-            let decided = window.into_iter().map(|candidate| {
-                let mut decided = decider.decide(candidate);
-                let is_over = |last: Option<Option<Rank>>| {
-                    last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)))
-                };
-                let over = if decided.row.refusal.is_some() {
-                    None
-                } else if is_over(within.audience) {
-                    Some(Refusal::OverAudience)
-                } else {
-                    let is_over =
-                        is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
-                    is_over.then_some(Refusal::OverCost)
-                };
-                if let Some(over) = over {
-                    over_limit(&mut decided.row, over);
-                }
-                decided
-            });
-            sink.take(decided.collect()).await?;
+        let mut next = next_window().await;
+        while let Some(decided) = next {
+            // While one window is written, the next is decided.
+            let (taken, window) = tokio::join!(sink.take(decided), next_window());
+            taken?;
+            next = window;
         }
         Ok(())
     };
-    let (read_result, written) = tokio::join!(reading, writing);
+    let written: Result<(), store::Error> = writing.await;
+    drop(read);
+    let stopped = |error: tokio::task::JoinError| store::Error::Unexpected { doing: "read the audience", what: error.to_string() };
+    let read_result = reading.await.unwrap_or_else(|error| Err(stopped(error)));
     written.and(read_result)?;
     Ok(within.sum)
 }

@@ -12,7 +12,6 @@ use crate::store::audience::{Sql, compile};
 use crate::store::blocks::Person;
 use crate::store::planning::{self, Planned, Selection};
 use crate::store::planning_right::Right;
-use crate::store::reservations::Reservation;
 use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
 use crate::store::{self, Dialect, Store, micros};
@@ -351,20 +350,8 @@ impl Sink for Ledger<'_> {
         }
         let first = connection.write_plan(self.run.id, &rows, self.now).await?;
         if self.is_reserved {
-            let reserved: Vec<Reservation> = (first..)
-                .zip(&rows)
-                .filter(|(_, row)| row.refusal.is_none())
-                .map(|(message, row)| Reservation {
-                    customer_id: row.customer,
-                    message_id: message,
-                    campaign_id: self.run.campaign.0,
-                    channel: row.channel.code(),
-                    priority: i16::from(self.campaign.priority),
-                    at: row.next_at.unwrap_or(row.due_at.max(now)),
-                    is_handed_over: 0,
-                })
-                .collect();
-            connection.reserve(&reserved).await?;
+            let last = first + i64::try_from(rows.len()).unwrap_or(0) - 1;
+            connection.reserve_planned((first, last), self.run.campaign, self.campaign.priority, self.now).await?;
         }
         change.commit("write a plan").await?;
         reached(Point::MidPlan);

@@ -31,6 +31,7 @@ pub struct Taken {
     /// When it counts, in microseconds.
     pub at: i64,
     pub campaign: i64,
+    pub channel: i16,
     pub priority: u8,
     /// It was handed over, or cannot give way for another reason.
     pub is_fixed: bool,
@@ -123,7 +124,7 @@ impl Caps {
 
     /// Those who fill a rule's window so that one more is too many; `None` when there is room.
     fn crowd(&mut self, taken: &[Taken], stands: &[bool], wish: &Wish, at: i64, place: usize) -> Option<Vec<usize>> {
-        let CapRule { at_most, window, .. } = self.rules.get(place)?.clone();
+        let (at_most, window) = self.rules.get(place).map(|rule| (rule.at_most, rule.window))?;
         let counts = |other: &(usize, &Taken)| other.1.rules & 1 << place != 0 && stands.get(other.0).copied().unwrap_or(false);
         // After `from`, up to `to`.
         let within = |from: i64, to: i64| -> Vec<usize> {
@@ -197,7 +198,7 @@ impl Caps {
                 continue;
             };
             let crowd = self.crowd(taken, &stands, wish, at, place).unwrap_or_default();
-            let CapRule { at_most, window, .. } = self.rules.get(place)?.clone();
+            let (at_most, window) = self.rules.get(place).map(|rule| (rule.at_most, rule.window))?;
             at = match window {
                 CapWindow::Sliding(duration) => {
                     let mut times: Vec<i64> = crowd.iter().filter_map(|index| taken.get(*index)).map(|other| other.at).collect();
@@ -213,6 +214,11 @@ impl Caps {
             }
         }
         None
+    }
+
+    /// When the day around an instant ends.
+    pub fn day_end(&mut self, zone: Tz, at: i64) -> i64 {
+        self.bounds(zone, CapWindow::Day, at).1
     }
 
     /// The calendar window around an instant: its beginning, and the beginning of the next one.
@@ -303,7 +309,7 @@ mod tests {
     }
 
     fn taken(message: i64, at: i64, priority: u8, is_fixed: bool) -> Taken {
-        Taken { message, at, campaign: message * 10, priority, is_fixed, rules: Mask::MAX }
+        Taken { message, at, campaign: message * 10, channel: 1, priority, is_fixed, rules: Mask::MAX }
     }
 
     fn wish(at: i64, priority: u8) -> Wish {

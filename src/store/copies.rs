@@ -26,12 +26,14 @@ impl Store {
                 .foreign_keys(false)
                 .pragma("secure_delete", "OFF")
                 .pragma("cache_size", "-65536")
-                .pragma("wal_autocheckpoint", "16384")
+                .pragma("wal_autocheckpoint", "8192")
         };
+        // What a reader keeps for itself is void after each write.
+        let reading = || careless(sqlite_options(path)).pragma("cache_size", "-4096");
         if let Store::Sqlite(sqlite) = self {
             sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned()).execute(&sqlite.read).await.doing(DOING)?;
         }
-        let copy = Store::sqlite(careless(sqlite_options(path))).await?;
+        let copy = Store::sqlite(careless(sqlite_options(path)), reading()).await?;
         copy.migrate().await?;
         let Store::Sqlite(target) = &copy else { return Ok(copy) };
         match self {

@@ -34,8 +34,46 @@ pub struct Recorded {
     pub message: i64,
     pub claim: Claim,
     pub provider: String,
-    /// The customer, and from when on in microseconds, where the message counts for caps.
-    pub reserved_for: Option<(i64, i64)>,
+    /// From when on it counts for caps, in microseconds, where it does.
+    pub counts_at: Option<i64>,
+}
+
+/// Recorded messages that differ in nothing but their numbers.
+struct Together<'a> {
+    claim: Claim,
+    provider: &'a str,
+    counts_at: Option<i64>,
+    messages: Vec<i64>,
+}
+
+impl Together<'_> {
+    fn are_neighbours(&self) -> Option<(i64, i64)> {
+        let (first, last) = (*self.messages.first()?, *self.messages.last()?);
+        (last - first + 1 == self.messages.len() as i64).then_some((first, last))
+    }
+    fn messages(&self, list: &str, ends: &str) -> String {
+        if self.are_neighbours().is_some() { format!("BETWEEN {ends}") } else { format!("IN ({list})") }
+    }
+    fn json(&self) -> String {
+        self.are_neighbours().map_or_else(|| json(&self.messages), |(first, last)| format!("[{first}, {last}]"))
+    }
+}
+
+fn recorded_together(recorded: &[Recorded]) -> Vec<Together<'_>> {
+    let mut groups: Vec<Together> = Vec::new();
+    for row in recorded {
+        let same = |group: &&mut Together| group.claim == row.claim && group.provider == row.provider && group.counts_at == row.counts_at;
+        match groups.iter_mut().rev().find(same) {
+            Some(group) => group.messages.push(row.message),
+            None => {
+                groups.push(Together { claim: row.claim, provider: &row.provider, counts_at: row.counts_at, messages: vec![row.message] })
+            }
+        }
+    }
+    for group in &mut groups {
+        group.messages.sort_unstable();
+    }
+    groups
 }
 
 /// A message that will not be handed over, or not now, decided before its mark.
@@ -193,19 +231,25 @@ impl Store {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write what is not handed over")?;
             }
-            if !batch.recorded.is_empty() {
-                let rows: Vec<_> = batch.recorded.iter().map(|row| (row.message, row.claim.block, row.claim.fence, &row.provider)).collect();
+            for group in recorded_together(&batch.recorded) {
+                let held = match group.claim.block {
+                    0 => format!("state IN ({retry}, {deferred}) AND next_at = $3 AND node_id = $4 AND $5 = 0"),
+                    _ => format!("state = {planned} AND EXISTS (SELECT 1 FROM blocks b WHERE b.fence = $3 AND b.node_id = $4 AND b.id = $5)"),
+                };
+                let these = format!("id {}", group.messages(self.pick("SELECT value FROM json_each($1)", "SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS e(value)"),
+                    self.pick("$1 ->> 0 AND $1 ->> 1", "($1::jsonb ->> 0)::bigint AND ($1::jsonb ->> 1)::bigint")));
                 let sql = format!(
-                    "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
-                                       e.value ->> 3 AS provider FROM {each})
-                     UPDATE messages SET state = {accepted}, attempts = attempts + 1, provider = r.provider, accepted_at = $2, changed_at = $2,
-                                         reason = NULL, next_at = NULL, node_id = NULL FROM r
-                     WHERE messages.id = r.id AND {held}");
-                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
+                    "UPDATE messages SET state = {accepted}, attempts = attempts + 1, provider = $6, accepted_at = $2, changed_at = $2,
+                                         reason = NULL, next_at = NULL, node_id = NULL
+                     WHERE {these} AND {held}");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(group.json()).bind(micros(now)).bind(group.claim.fence).bind(node.0)
+                    .bind(group.claim.block).bind(group.provider)
                     .execute(&mut *transaction).await.doing("write recorded messages")?;
-                let reserved: Vec<_> = batch.recorded.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
-                if !reserved.is_empty() {
-                    Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
+                if let Some(at) = group.counts_at {
+                    let sql = format!(
+                        "UPDATE reservations SET at = $3, is_handed_over = 1
+                         WHERE (customer_id, message_id) IN (SELECT m.customer_id, m.id FROM messages m WHERE m.{these} AND m.state = {accepted} AND m.accepted_at = $2)");
+                    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(group.json()).bind(micros(now)).bind(at).execute(&mut *transaction).await.doing("confirm places")?;
                 }
             }
             let (taken, others): (Vec<&Answer>, Vec<&Answer>) = batch.answers.iter().partition(|answer| answer.state == MessageState::Accepted);

@@ -220,17 +220,18 @@ impl Store {
             return Err(bad("a file name is needed after `sqlite:`".into()));
         }
         let path = path.strip_prefix("//").unwrap_or(path);
-        Store::sqlite(sqlite_options(path)).await
+        Store::sqlite(sqlite_options(path), sqlite_options(path)).await
     }
 
-    async fn sqlite(options: SqliteConnectOptions) -> Result<Store, Error> {
+    /// `reading`: what the connections are opened with that only read.
+    async fn sqlite(options: SqliteConnectOptions, reading: SqliteConnectOptions) -> Result<Store, Error> {
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(60))
-            .connect_with(options.clone())
+            .connect_with(options)
             .await
             .map_err(Error::Open)?;
         let read = SqlitePoolOptions::new()
@@ -239,7 +240,7 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(60))
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .connect_with(reading.read_only(true).create_if_missing(false))
             .await
             .map_err(Error::Open)?;
         Ok(Store::Sqlite(Sqlite { read, write }))

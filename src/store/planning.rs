@@ -9,7 +9,9 @@ use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, RunId, SuppressionReason, Time};
 use futures_util::TryStreamExt;
-use sqlx::Row;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Row, Sqlite};
 use std::collections::HashSet;
 use tokio::sync::mpsc;
 
@@ -150,35 +152,17 @@ impl Connection<'_> {
             Connection::Sqlite(connection) => {
                 let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut **connection).await.doing("take message numbers")?;
                 let first = end - count;
-                for (chunk_number, chunk) in rows.chunks(CHUNK).enumerate() {
-                    let mut text = String::with_capacity(chunk.len() * 40 + 400);
-                    text.push_str(
-                        "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
-                         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, ? FROM (VALUES ",
-                    );
-                    for index in 0..chunk.len() {
-                        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?,?)" });
-                    }
-                    text.push(')');
-                    let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
-                    for (index, row) in chunk.iter().enumerate() {
-                        let id = first + (chunk_number * CHUNK + index) as i64;
-                        query = query
-                            .bind(id)
-                            .bind(row.customer)
-                            .bind(row.entry)
-                            .bind(row.channel.code())
-                            .bind(row.arm)
-                            .bind(row.state().code())
-                            .bind(row.refusal.map(Refusal::code))
-                            .bind(row.detail.as_deref())
-                            .bind(row.address.as_deref())
-                            .bind(row.site.as_str())
-                            .bind(row.due_at)
-                            .bind(row.expires_at)
-                            .bind(row.next_at);
-                    }
-                    query.execute(&mut **connection).await.doing("write a plan")?;
+                let mut chunks = rows.chunks(CHUNK).scan(first, |from, chunk| {
+                    let id = *from;
+                    *from += chunk.len() as i64;
+                    Some(inserted(run, id, chunk, now))
+                });
+                let mut next = chunks.next();
+                while let Some(query) = next {
+                    // While the database writes one chunk, the next is made.
+                    let (written, made) = tokio::join!(query.execute(&mut **connection), async { chunks.next() });
+                    written.doing("write a plan")?;
+                    next = made;
                 }
                 for (from, to, due) in blocks(rows, first) {
                     sqlx::query("INSERT INTO blocks (id, run_id, first_id, last_id, due_at) VALUES ($1, $2, $1, $3, $4)")
@@ -224,6 +208,37 @@ impl Connection<'_> {
             }
         }
     }
+}
+
+/// The statement that writes one chunk of a plan into SQLite, from the message number `first` on.
+fn inserted<'q>(run: RunId, first: i64, chunk: &'q [Planned], now: Time) -> Query<'q, Sqlite, SqliteArguments> {
+    let mut text = String::with_capacity(chunk.len() * 40 + 400);
+    text.push_str(
+        "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
+         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, ? FROM (VALUES ",
+    );
+    for index in 0..chunk.len() {
+        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?,?)" });
+    }
+    text.push(')');
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
+    for (id, row) in (first..).zip(chunk) {
+        query = query
+            .bind(id)
+            .bind(row.customer)
+            .bind(row.entry)
+            .bind(row.channel.code())
+            .bind(row.arm)
+            .bind(row.state().code())
+            .bind(row.refusal.map(Refusal::code))
+            .bind(row.detail.as_deref())
+            .bind(row.address.as_deref())
+            .bind(row.site.as_str())
+            .bind(row.due_at)
+            .bind(row.expires_at)
+            .bind(row.next_at);
+    }
+    query
 }
 
 /// Rows of one statement: thirteen values each, and SQLite takes 32,766.

@@ -6,12 +6,12 @@
 
 use super::batch::{Connection, Field, table};
 use super::{Doing, Error, Store, micros};
-use crate::types::{MessageState, Refusal, RunId, Time};
+use crate::types::{CampaignId, MessageState, Refusal, RunId, Time};
 use crate::{on_pool, on_writer};
 use serde_json::json;
 
 /// A message that counts.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     pub customer_id: i64,
     pub message_id: i64,
@@ -47,20 +47,83 @@ const NEIGHBOURS: i64 = 4096;
 const LOCKS: i64 = 64;
 const LOCK_CLASS: i32 = 0x706f_6300;
 
-const COLUMNS: &str = "r.customer_id, r.message_id, r.campaign_id, r.channel, r.priority, r.at, r.is_handed_over";
+/// A reservation as it is read: four whole numbers with blanks between them, customer, message, time, and the rest in one. All that is asked for comes
+/// as one text, since what a driver does for a row costs many times as much as the row.
+const WRITTEN: &str = "r.customer_id || ' ' || r.message_id || ' ' || r.at || ' ' ||
+    (((r.campaign_id * 16 + r.channel) * 128 + r.priority) * 2 + r.is_handed_over)";
 
-fn of_customers(connection: super::Dialect) -> String {
-    format!(
-        "SELECT {COLUMNS} FROM {} AS given JOIN reservations r ON r.customer_id = given.id ORDER BY r.customer_id, r.at, r.message_id",
-        table(connection, &[("id", Field::Long)])
-    )
+/// Reads what [`of_customers`] asks for; gives it by customer and message.
+fn read_written(text: Option<String>) -> Vec<Reservation> {
+    let text = text.unwrap_or_default();
+    let mut numbers = text.split_ascii_whitespace().map(|number| number.parse::<i64>().unwrap_or(0));
+    let mut found = Vec::with_capacity(text.len() / 32);
+    while let (Some(customer_id), Some(message_id), Some(at), Some(rest)) = (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+    {
+        let small = |number: i64| i16::try_from(number).unwrap_or(0);
+        found.push(Reservation {
+            customer_id,
+            message_id,
+            campaign_id: rest >> 12,
+            channel: small((rest >> 8) & 15),
+            priority: small((rest >> 1) & 127),
+            at,
+            is_handed_over: small(rest & 1),
+        });
+    }
+    // Neither database promises the order in which it puts a text together.
+    found.sort_unstable_by_key(|one| (one.customer_id, one.message_id));
+    found
 }
 
-fn ids(customers: &[i64]) -> String {
+/// Which reservations of some customers are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Those that count from this time on …
+    pub from: i64,
+    /// … and those that are so old that they are to be forgotten.
+    pub forget_before: i64,
+}
+
+/// The question and its `$1`, a JSON list of customers. Where these are most of their neighbours the neighbours are read with them, for that is one
+/// walk along the table.
+fn of_customers(dialect: super::Dialect, customers: &[i64], span: Span) -> (String, String) {
+    let ids = sorted(customers);
+    let spanned = format!("(r.at >= {} OR r.at < {})", span.from, span.forget_before);
+    let whole = |rows: &str| match dialect {
+        super::Dialect::Sqlite => format!("SELECT group_concat({WRITTEN}, ' ') FROM {rows} AND {spanned}"),
+        super::Dialect::Postgres => format!("SELECT string_agg({WRITTEN}, ' ') FROM {rows} AND {spanned}"),
+    };
+    match (ids.first(), ids.last()) {
+        (Some(first), Some(last)) if last - first < 2 * ids.len() as i64 => {
+            let neighbours = match dialect {
+                super::Dialect::Sqlite => "reservations r WHERE r.customer_id BETWEEN $1 ->> 0 AND $1 ->> 1",
+                super::Dialect::Postgres => {
+                    "reservations r WHERE r.customer_id BETWEEN ($1::jsonb ->> 0)::bigint AND ($1::jsonb ->> 1)::bigint"
+                }
+            };
+            (whole(neighbours), format!("[{first}, {last}]"))
+        }
+        _ => {
+            let given = match dialect {
+                super::Dialect::Sqlite => "json_each($1) AS given JOIN reservations r ON r.customer_id = given.value WHERE true",
+                super::Dialect::Postgres => {
+                    "jsonb_array_elements_text($1::jsonb) AS given(value) JOIN reservations r ON r.customer_id = given.value::bigint WHERE true"
+                }
+            };
+            (whole(given), json!(ids).to_string())
+        }
+    }
+}
+
+fn sorted(customers: &[i64]) -> Vec<i64> {
     let mut ids: Vec<i64> = customers.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    json!(ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>()).to_string()
+    ids
+}
+
+fn ids(customers: &[i64]) -> String {
+    json!(sorted(customers).iter().map(|id| json!({ "id": id })).collect::<Vec<_>>()).to_string()
 }
 
 impl Connection<'_> {
@@ -80,10 +143,11 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// What counts for these customers, by customer and time.
-    pub async fn reservations(&mut self, customers: &[i64]) -> Result<Vec<Reservation>, Error> {
-        let sql = of_customers(self.dialect());
-        self.read("read what caps count", sql, &ids(customers)).await
+    /// What counts for these customers, and perhaps for some of their neighbours, by customer and message.
+    pub async fn reservations(&mut self, customers: &[i64], span: Span) -> Result<Vec<Reservation>, Error> {
+        let (sql, given) = of_customers(self.dialect(), customers, span);
+        let written: Vec<(Option<String>,)> = self.read("read what caps count", sql, &given).await?;
+        Ok(read_written(written.into_iter().next().and_then(|(text,)| text)))
     }
 
     /// Messages give way, as far as they are not handed over yet. Gives those that did.
@@ -107,9 +171,21 @@ impl Connection<'_> {
         Ok(gone.into_iter().map(|(id,)| id).collect())
     }
 
-    /// Reserves for messages that were planned in this transaction.
-    pub async fn reserve(&mut self, rows: &[Reservation]) -> Result<(), Error> {
-        self.write_reservations(rows, "").await
+    /// Reserves for the messages among those with the numbers `first` to `last`, which were planned in this transaction.
+    pub async fn reserve_planned(&mut self, (first, last): (i64, i64), campaign: CampaignId, priority: u8, now: Time) -> Result<(), Error> {
+        let sql = format!(
+            "INSERT INTO reservations (customer_id, message_id, campaign_id, channel, priority, at, is_handed_over)
+             SELECT m.customer_id, m.id, {campaign}, m.channel, {priority},
+                    COALESCE(m.next_at, CASE WHEN m.due_at > {now} THEN m.due_at ELSE {now} END), 0
+             FROM messages m WHERE m.id BETWEEN {lowest} AND {highest} AND m.state <> {refused}",
+            campaign = campaign.0,
+            now = micros(now),
+            lowest = self.pick("$1 ->> 0", "($1::jsonb ->> 0)::bigint"),
+            highest = self.pick("$1 ->> 1", "($1::jsonb ->> 1)::bigint"),
+            refused = MessageState::Refused.code(),
+        );
+        self.write("reserve places", sql, &format!("[{first}, {last}]")).await?;
+        Ok(())
     }
 
     /// Reserves, or moves what is reserved, for messages that may have been refused or cancelled since they were read: those get nothing.
@@ -121,10 +197,6 @@ impl Connection<'_> {
             MessageState::Deferred.code()
         );
         let held = self.pick(String::new(), "FOR SHARE OF m SKIP LOCKED".to_string());
-        self.write_reservations(rows, &format!("{stands} WHERE true {held}")).await
-    }
-
-    async fn write_reservations(&mut self, rows: &[Reservation], standing: &str) -> Result<(), Error> {
         const CHUNK: usize = 2000;
         for rows in rows.chunks(CHUNK) {
             let names = ["customer_id", "message_id", "campaign_id", "channel", "priority", "at", "is_handed_over"];
@@ -132,11 +204,10 @@ impl Connection<'_> {
             let fields = [Field::Long, Field::Long, Field::Long, Field::Small, Field::Small, Field::Long, Field::Small];
             let given: Vec<(&str, Field)> = names.iter().copied().zip(fields).collect();
             let sql = format!(
-                "INSERT INTO reservations ({columns}) SELECT {} FROM {} AS given {}
+                "INSERT INTO reservations ({columns}) SELECT {} FROM {} AS given {stands} WHERE true {held}
                  ON CONFLICT (customer_id, message_id) DO UPDATE SET at = excluded.at, channel = excluded.channel",
                 names.map(|name| format!("given.{name}")).join(", "),
                 table(self.dialect(), &given),
-                if standing.is_empty() { "WHERE true" } else { standing }
             );
             let row = |row: &Reservation| {
                 json!({ "customer_id": row.customer_id, "message_id": row.message_id, "campaign_id": row.campaign_id, "channel": row.channel,
@@ -172,8 +243,10 @@ impl Connection<'_> {
 
 impl Store {
     /// What counts for these customers, as of now and without a lock: for looking ahead.
-    pub async fn reservations_of(&self, customers: &[i64]) -> Result<Vec<Reservation>, Error> {
-        self.read_batch("read what caps count", of_customers(self.dialect()), &ids(customers)).await
+    pub async fn reservations_of(&self, customers: &[i64], span: Span) -> Result<Vec<Reservation>, Error> {
+        let (sql, given) = of_customers(self.dialect(), customers, span);
+        let written: Vec<(Option<String>,)> = self.read_batch("read what caps count", sql, &given).await?;
+        Ok(read_written(written.into_iter().next().and_then(|(text,)| text)))
     }
 
     /// All campaigns, as rules see them.

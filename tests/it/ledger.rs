@@ -171,7 +171,7 @@ async fn two_workers_never_hold_one_block_and_a_lost_fence_writes_nothing() {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 3, "{}: 600 messages are three blocks, each held once", database.name);
-        let rows = store.load_due(&Which::Block(first[0]), &Again::default()).await.unwrap();
+        let rows = store.load_due(&Which::Blocks(vec![first[0]]), &Again::default()).await.unwrap();
         assert!(rows.len() == 256 || rows.len() == 88, "{}", database.name);
         // The block is taken over: its old holder's mark is refused, the new one's is granted.
         let block = first[0];

@@ -220,6 +220,28 @@ async fn keep_a_pace(people: usize, per_second: usize) {
     assert!(reached > 0.5 * per_second as f64, "{reached} on average");
 }
 
+/// `limits.rate` of a campaign, by one process, on both databases: its provider would be faster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_keeps_its_own_pace() {
+    let (people, per_second) = (120, 40);
+    for database in databases::databases().await {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path();
+        let receivers = Receivers::start("127.0.0.1").await;
+        let shop = Shop::letters(receivers.smtp.port(), 8);
+        let schedule = format!("{}\nlimits: {{ rate: {per_second} per second }}", shop.schedule);
+        prepare(workspace, &database.url, &Shop { schedule, ..shop }, people);
+        let node = Node::start(command(workspace, &database.url, &["run", "--until-idle", "--now", NOW]));
+        until("all are there", Duration::from_secs(60), || receivers.count() == people as u64).await;
+        until("the run is done", Duration::from_secs(60), || run_of(workspace, &database.url)["state"] == "done").await;
+        drop(node);
+        assert_eq!(check(workspace, &database.url, &receivers, people), 0);
+        // A tenth of a second's worth may come at once.
+        let most = most_in_a_second(&receivers.arrivals());
+        assert!(most as f64 <= 1.05 * f64::from(per_second) + 4.0, "{}: {most} in a second", database.name);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_keep_one_pace_together() {
     keep_a_pace(1_500, 150).await;

@@ -1,6 +1,8 @@
 //! The contact policy: whom not to disturb, when and how often.
 
 use crate::databases::{Database, databases};
+use crate::processes::{command, posthaste};
+use crate::shop::Shop;
 use crate::world::World;
 use posthaste::types::{Channel, Time};
 
@@ -399,6 +401,38 @@ async fn each_message_draws_one_code_that_never_changes_and_who_comes_when_none_
             assert_eq!(sent.iter().filter(|text| text.starts_with(code) && text.contains("until ")).count(), 1, "{code} {sent:?}");
         }
         assert_eq!(world.number("SELECT COUNT(*) FROM coupons WHERE message_id IS NOT NULL").await, 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bought_codes_are_imported_from_a_file_and_what_is_no_code_is_named() {
+    for database in databases().await {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path();
+        Shop::letters(25, 1).write(workspace);
+        let definitions = std::fs::read_to_string(workspace.join("posthaste.yaml")).unwrap();
+        std::fs::write(
+            workspace.join("posthaste.yaml"),
+            format!("{definitions}coupons: {{ bought: {{ imported: true }}, shared: {{ code: SPRING20 }} }}\n"),
+        )
+        .unwrap();
+        let long = "X".repeat(65);
+        std::fs::write(workspace.join("codes.csv"), format!("\u{feff}Code,Value\nB-1,10\n\"B-2\";10\r\n\nB-1,10\n{long}\n")).unwrap();
+        let import = |name: &str| posthaste(workspace, &database.url, &["import", "coupons", name, "codes.csv"]).stderr;
+        assert_eq!(
+            import("bought"),
+            format!("line 6: `{long}` is no code: at most 64 characters\n2 new codes of bought, 1 known already, 1 rejected\n"),
+            "{}",
+            database.name
+        );
+        assert!(import("bought").ends_with("0 new codes of bought, 3 known already, 1 rejected\n"));
+        for (name, said) in [
+            ("other", "posthaste.yaml has no coupon `other`: write coupons: { other: { imported: true } }"),
+            ("shared", "the codes of `shared` are not imported"),
+        ] {
+            let refused = command(workspace, &database.url, &["import", "coupons", name, "codes.csv"]).output().unwrap();
+            assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(said), "{refused:?}");
+        }
     }
 }
 

@@ -231,7 +231,7 @@ fn some_random_expressions_fire_on_the_minutes_of_a_walk_through_two_years() {
 ///
 /// `POSTHASTE_WALK=500` before it takes fewer expressions.
 #[test]
-#[ignore = "half an hour: see its command"]
+#[ignore = "seven minutes on two cores: see its command"]
 fn ten_thousand_random_expressions_fire_on_the_minutes_of_a_walk_through_five_years() {
     compare(std::env::var("POSTHASTE_WALK").ok().and_then(|count| count.parse().ok()).unwrap_or(10_000), 5);
 }

@@ -39,18 +39,7 @@ impl Store {
 
     /// Holds a run that has grown so large that a second person must agree, once; `false` when it is over, paused, or was agreed to.
     pub async fn ask_approval(&self, run: RunId, why: &str, now: Time) -> Result<bool, Error> {
-        let sql = format!(
-            "UPDATE runs SET state = {}, held_at = $2, approval_why = $3 WHERE id = $1 AND state IN ({}, {}) AND approval_why IS NULL",
-            RunState::Paused.code(),
-            RunState::Ready.code(),
-            RunState::Running.code()
-        );
-        let done =
-            on_writer!(self, pool => sqlx::query(sqlx::AssertSqlSafe(sql)).bind(run.0).bind(micros(now)).bind(why).execute(pool).await
-            .map(|done| done.rows_affected()))
-            .doing("hold a run for a second person")?;
-        self.tell().await?;
-        Ok(done > 0)
+        self.hold_once(run, "approval_why", why, now).await
     }
 
     /// Somebody agrees to a run. That it is not the one who applied it is asked in the same statement.

@@ -3,22 +3,14 @@
 use crate::databases::databases;
 use crate::processes::{command, posthaste};
 use crate::shop::{Shop, write_customers};
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::engine::simulation::simulate;
 use posthaste::store::approvals::Agreement;
 use posthaste::types::Time;
 use std::path::Path;
 use std::process::Command;
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-audience: { segment: everyone, holdout: 0% }
-schedule: { at: 2027-03-01 10:00 }
-";
+const SALE: &str = advertising!("audience: { segment: everyone, holdout: 0% }\n", "schedule: { at: 2027-03-01 10:00 }\n",);
 const RULE: &str = "policy: { approval: { class: advertising, above: 2 } }";
 
 async fn world(database: &crate::databases::Database, rest: &str) -> World {

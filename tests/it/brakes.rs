@@ -3,7 +3,7 @@
 use crate::databases::{Database, databases};
 use crate::processes::{SmtpSink, command, posthaste};
 use crate::shop::{Shop, write_customers};
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::store::control::Stopped;
 use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
 use posthaste::store::nodes::Working;
@@ -11,16 +11,11 @@ use posthaste::types::{RunState, Time};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-audience: { segment: everyone, holdout: 0% }
-schedule: { at: 2027-03-01 10:00 }
-message: { template: hello, subject: \"Hello\" }
-";
+const SALE: &str = advertising!(
+    "audience: { segment: everyone, holdout: 0% }\n",
+    "schedule: { at: 2027-03-01 10:00 }\n",
+    "message: { template: hello, subject: \"Hello\" }\n",
+);
 
 async fn world(database: &Database) -> World {
     let mut world = World::new(database);

@@ -4,7 +4,7 @@ use crate::databases::databases;
 use crate::processes::{command, posthaste};
 use crate::receivers::Receivers;
 use crate::shop::{Shop, write_customers};
-use crate::world::{PEPPER, SIGNING, World};
+use crate::world::{PEPPER, SIGNING, World, advertising};
 use posthaste::dispatch::{Identity, Lane, Lanes, Outlets};
 use posthaste::engine::{Engine, Parts, Roles};
 use posthaste::providers::{Outcome, Outgoing, Provider, Sending};
@@ -17,16 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-audience: { segment: everyone, holdout: 0% }
-schedule: { every: day at 10:00, from: 2027-03-01 }
-message: { template: hello, subject: \"Hello\" }
-";
+const SALE: &str = advertising!(
+    "audience: { segment: everyone, holdout: 0% }\n",
+    "schedule: { every: day at 10:00, from: 2027-03-01 }\n",
+    "message: { template: hello, subject: \"Hello\" }\n",
+);
 
 async fn world(database: &crate::databases::Database, people: &[&str]) -> World {
     let mut world = World::new(database);

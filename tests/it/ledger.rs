@@ -1,7 +1,7 @@
 //! The honest ledger: what happens to a message is written once, a crash loses nobody, and what could have been sent twice is listed.
 
 use crate::databases::databases;
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::plan::Planner;
 use posthaste::providers::Outcome;
 use posthaste::store::Store;
@@ -12,16 +12,11 @@ use posthaste::store::nodes::Working;
 use posthaste::store::runs::Finish;
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-audience: { segment: everyone, holdout: 0% }
-schedule: { at: 2027-03-01 10:00 }
-message: { template: hello, subject: \"Hello\" }
-";
+const SALE: &str = advertising!(
+    "audience: { segment: everyone, holdout: 0% }\n",
+    "schedule: { at: 2027-03-01 10:00 }\n",
+    "message: { template: hello, subject: \"Hello\" }\n",
+);
 
 const NOTICE: &str = "
 class: transactional

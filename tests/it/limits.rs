@@ -1,7 +1,7 @@
 //! Limits of a run: how many people, how much money, how fast.
 
 use crate::databases::{Database, databases};
-use crate::world::{PEPPER, WORKSPACE, World};
+use crate::world::{PEPPER, WORKSPACE, World, advertising};
 use posthaste::campaigns;
 use posthaste::customers::import::{self, EventOptions, Input, Settings};
 use posthaste::customers::keys::Keys;
@@ -14,14 +14,7 @@ use posthaste::types::{Channel, Refusal};
 use serde_json::json;
 use std::sync::Arc;
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-audience: { segment: everyone, holdout: 0% }
-";
+const SALE: &str = advertising!("audience: { segment: everyone, holdout: 0% }\n",);
 
 /// Short messages cost 0.85 a part to Ukraine, and 2 elsewhere; letters are free.
 fn world(database: &Database) -> World {

@@ -1,18 +1,10 @@
 //! A due campaign becomes a run: everyone selected is a message or a refusal, once.
 
 use crate::databases::databases;
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::types::{Channel, ConsentState};
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-schedule: { at: 2027-03-01 10:00 }
-message: { template: hello, subject: \"Hello\" }
-";
+const SALE: &str = advertising!("schedule: { at: 2027-03-01 10:00 }\n", "message: { template: hello, subject: \"Hello\" }\n",);
 
 fn sale(audience: &str) -> String {
     format!("{SALE}audience: {{ segment: everyone, {audience} }}\n")

@@ -3,16 +3,10 @@
 use crate::databases::{Database, databases};
 use crate::processes::{command, posthaste};
 use crate::shop::Shop;
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::types::{Channel, Time};
 
-const SALE: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-";
+const SALE: &str = advertising!();
 
 /// An advertising campaign to everyone; `rest` says when, how, and with what priority.
 fn advertising(world: &mut World, key: &str, at: &str, rest: &str) {

@@ -13,12 +13,12 @@ use posthaste::store::Store;
 use posthaste::store::definitions::Loaded;
 use posthaste::types::{NodeId, Time};
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
-/// Polls a future so often, and then drops it as it stands.
-async fn killed_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
+/// Polls a future so often; gives its output when it ends before.
+async fn poll_so_often<F: Future>(polls: usize, future: &mut Pin<Box<F>>) -> Option<F::Output> {
     let mut left = polls;
     std::future::poll_fn(move |context| {
         if left == 0 {
@@ -28,6 +28,11 @@ async fn killed_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
         future.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+/// Polls a future so often, and then drops it as it stands.
+async fn killed_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    poll_so_often(polls, &mut Box::pin(future)).await
 }
 
 /// Numbers that look random and are the same each time.
@@ -173,19 +178,6 @@ fn due(zone: &str, date: NaiveDate, hour: u32, minute: u32, start: Time, end: Ti
         now += TimeDelta::minutes(1);
     }
     (now > start && now <= end).then(|| now.format("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
-/// Polls a future so often; gives its output when it ends before.
-async fn poll_so_often<F: Future>(polls: usize, future: &mut std::pin::Pin<Box<F>>) -> Option<F::Output> {
-    let mut left = polls;
-    std::future::poll_fn(move |context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the coming days would bring is what they bring, as long as nobody answers.
 
 use crate::databases::databases;
-use crate::world::World;
+use crate::world::{World, advertising};
 use posthaste::campaigns;
 use posthaste::engine::applying;
 use posthaste::engine::simulation::{Simulation, simulate};
@@ -9,13 +9,7 @@ use posthaste::store::from_micros;
 use posthaste::types::{Channel, Time};
 use std::collections::BTreeMap;
 
-const REST: &str = "
-category: retail
-task: grow
-class: advertising
-topic: offers
-goal: { event: purchase, within: 7 days }
-";
+const REST: &str = advertising!();
 
 /// Four campaigns that meet each other, over people of all kinds.
 async fn shop(world: &mut World) {

@@ -20,6 +20,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
+/// The keys of an advertising campaign that no story is about, and after them the lines that it is about.
+macro_rules! advertising {
+    ($($line:literal),* $(,)?) => {
+        concat!(
+            "\ncategory: retail\ntask: grow\nclass: advertising\ntopic: offers\ngoal: { event: purchase, within: 7 days }\n",
+            $($line),*
+        )
+    };
+}
+pub(crate) use advertising;
+
 pub const SIGNING: &str = "one:0123456789abcdef0123456789abcdef";
 pub const PEPPER: &str = "a pepper for tests";
 

@@ -16,12 +16,14 @@ use crate::store::ledger::{Claim, Left, Recorded};
 use crate::store::{self, from_micros, micros};
 use crate::types::{Channel, Class, MessageState, Refusal, RunId, Time};
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// How often, and how many times, it is looked whether the retries under way have given something back: half a minute at most.
-const LOOK_EACH: std::time::Duration = std::time::Duration::from_millis(5);
-const LOOKS: u32 = 6000;
+/// How long, for all of its messages together, a claim waits for what retries under way may give back.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was claimed.
 pub(super) struct Claimed {
@@ -240,12 +242,13 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: L
             return Err(error.into());
         }
     };
+    let mut patience = PATIENCE;
     for (open, (due, permit)) in of_allowed.into_iter().zip(allowed) {
         match permit {
             Permit::Refused(why, detail) => leave(inner, open, due.id, MessageState::Refused, Some(why.code()), Some(detail)),
             Permit::Later { until, why } => defer(inner, open, &due, until, why),
             Permit::Granted if !inner.may_go(claimed.run) => stay(inner, open, &due, Time::UNIX_EPOCH, None),
-            Permit::Granted => prepare(inner, open, &sending, campaign, due, inner.clock.now()).await,
+            Permit::Granted => prepare(inner, open, (&sending, campaign), due, &mut patience, inner.clock.now()).await,
         }
     }
     Ok(())
@@ -272,7 +275,14 @@ fn defer(inner: &Inner, open: &Open, due: &Due, until: Time, why: String) {
 }
 
 /// Composes a message and lets it fly.
-async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, campaign: &Campaign, due: Due, now: Time) {
+async fn prepare(
+    inner: &Arc<Inner>,
+    open: &Arc<Open>,
+    (sending, campaign): (&Arc<Sending>, &Campaign),
+    due: Due,
+    patience: &mut Duration,
+    now: Time,
+) {
     let draw = super::hand_over::draw(due.id);
     let country = if due.channel == Channel::Sms {
         due.address.as_deref().and_then(crate::plan::country_of_phone)
@@ -303,7 +313,7 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
         return open.one_done();
     }
     let is_retry = due.attempts > 0 && admission == Admission::Usual;
-    let paid = if is_retry { pay(inner, &lane, sending.run.id).await } else { None };
+    let paid = if is_retry { pay(inner, &lane, sending.run.id, patience).await } else { None };
     if is_retry && paid.is_none() {
         // Much later, and no try is counted.
         let (least, part) = if due.channel == Channel::Email { (300, 300) } else { (15, 15) };
@@ -355,17 +365,27 @@ async fn prepare(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Arc<Sending>, c
     tokio::task::yield_now().await;
 }
 
-/// Pays for a retry. Those under way may give something back at once: they are waited for, a while.
-async fn pay(inner: &Inner, lane: &Arc<Lane>, run: RunId) -> Option<Paid> {
-    for _ in 0..LOOKS {
-        // One look at both: between two, the last one under way could be answered.
+/// Pays for a retry. Those under way may give something back at once: they are waited for, as far as `patience` goes.
+async fn pay(inner: &Inner, lane: &Arc<Lane>, run: RunId, patience: &mut Duration) -> Option<Paid> {
+    loop {
+        let mut paid_back = pin!(lane.paid_back.notified());
+        // From here on nothing that is given back is missed.
+        paid_back.as_mut().enable();
         let (paid, is_waiting) = Paid::take(lane, inner.clock.now());
         if paid.is_some() || !is_waiting || !inner.may_go(run) {
             return paid;
         }
-        tokio::time::sleep(LOOK_EACH).await;
+        let begun = Instant::now();
+        let is_over = tokio::select! {
+            () = paid_back => false,
+            () = tokio::time::sleep(*patience) => true,
+            () = inner.halted(run) => true,
+        };
+        *patience = patience.saturating_sub(begun.elapsed());
+        if is_over {
+            return None;
+        }
     }
-    None
 }
 
 fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {

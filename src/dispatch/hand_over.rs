@@ -62,6 +62,7 @@ impl Drop for Paid {
     fn drop(&mut self) {
         if let Some(lane) = &self.lane {
             lane.budget().not_tried();
+            lane.paid_back.notify_waiters();
         }
     }
 }
@@ -111,26 +112,20 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
 
 /// What the answer means for the provider's budget.
 fn count(flight: &mut Flight, outcome: &Outcome) {
-    let paid = flight.paid.take();
-    let mut budget = flight.lane.budget();
-    match (outcome, paid) {
+    match (outcome, flight.paid.take()) {
         (Outcome::Accepted { .. } | Outcome::Refused { .. }, paid) => {
-            budget.answered(paid.is_some());
-            if let Some(paid) = paid {
-                paid.tried();
-            }
+            flight.lane.budget().answered(paid.is_some());
+            paid.into_iter().for_each(Paid::tried);
         }
         (Outcome::Later { .. } | Outcome::Away { .. } | Outcome::Unknown { .. }, Some(paid)) => {
-            budget.in_vain();
+            flight.lane.budget().in_vain();
             paid.tried();
         }
-        // Nobody was asked.
-        (Outcome::Unreachable { .. } | Outcome::Broken { .. }, paid) => {
-            drop(budget);
-            drop(paid);
-        }
+        // Nobody was asked: a retry costs nothing.
+        (Outcome::Unreachable { .. } | Outcome::Broken { .. }, paid) => drop(paid),
         (_, None) => {}
     }
+    flight.lane.paid_back.notify_waiters();
 }
 
 /// A breaker has opened or closed: whoever asks `posthaste providers` sees it.

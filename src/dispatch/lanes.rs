@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// How many messages are composed before a provider has a place for them.
 const COMPOSED_AHEAD: usize = 256;
@@ -33,6 +33,8 @@ pub struct Lane {
     pub composed_urgent: Arc<Semaphore>,
     breaker: Mutex<Breaker>,
     budget: Mutex<Budget>,
+    /// Told each time that something has come back to the budget.
+    pub paid_back: Notify,
 }
 
 impl Lane {
@@ -53,6 +55,7 @@ impl Lane {
             composed_urgent: Arc::new(Semaphore::new(COMPOSED_AHEAD)),
             breaker: Mutex::default(),
             budget: Mutex::new(Budget::new(width)),
+            paid_back: Notify::new(),
         }
     }
 

@@ -67,7 +67,10 @@ pub async fn run(global: &Global, arguments: Init) -> anyhow::Result<Exit> {
     println!("Then send it all to the built-in catcher, which lets nothing leave this machine:");
     println!("  posthaste apply");
     println!("  posthaste catcher                 in another window: it takes the messages, and shows them on a page");
-    println!("  posthaste run                     the engine, until you stop it; --until-idle does what is due and ends");
+    println!("  posthaste run                     the engine, by today's clock, until you stop it");
+    println!("or, to see the spring sale at once (planned the day before, since it is at ten o'clock in each person's zone):");
+    println!("  posthaste run --until-idle --now 2027-02-28T10:00:00Z");
+    println!("  posthaste run --until-idle --now 2027-03-01T12:00:00Z");
     println!("  posthaste report spring-sale");
     Ok(Exit::Done)
 }

@@ -12,6 +12,7 @@ use crate::types::{RunId, RunState};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -147,7 +148,9 @@ fn address(workspace: &Workspace, listen: Option<SocketAddr>) -> anyhow::Result<
 /// Warnings and errors of the engine go to stderr; RUST_LOG says otherwise.
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "posthaste=warn".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // Colours are for people who want them, not for files.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
 }
 
 /// Opens providers with the secrets of this machine; what stays closed is said, and its queue is kept.

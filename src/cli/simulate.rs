@@ -78,8 +78,14 @@ pub fn text(simulation: &Simulation) -> String {
     if simulation.days.is_empty() {
         let _ = writeln!(out, "\nNothing falls due in these days.");
     }
+    let end = simulation
+        .zone
+        .parse::<chrono_tz::Tz>()
+        .map_or(simulation.until.date_naive(), |zone| simulation.until.with_timezone(&zone).date_naive());
     for day in &simulation.days {
-        let _ = writeln!(out, "\n{}", day.date.format("%A, %-d %B %Y"));
+        // Runs in each person's zone are planned a day before.
+        let ahead = if day.date < end { "" } else { ": planned ahead, it leaves after these days" };
+        let _ = writeln!(out, "\n{}{ahead}", day.date.format("%A, %-d %B %Y"));
         for campaign in &day.campaigns {
             one(&mut out, campaign);
         }

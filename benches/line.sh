@@ -95,4 +95,4 @@ sleep 1
 measure "sending" "$sent" "$posthaste" --workspace "$small" run --until-idle --now 2027-03-01T10:00:00Z
 start=$(clock); smtp-source -d -s $connections -l 15000 -m "$sent" -f a@bench.example -t b@bench.example 127.0.0.1:$port; end=$(clock)
 s=$(seconds "$start" "$end"); echo "smtp-source: $sent in $s s = $(per_second "$sent" "$s")/s"
-"$posthaste" --workspace "$small" report letter --format json --now 2027-03-01T12:00:00Z | head -c 700; echo
+echo "ledger: $("$posthaste" --workspace "$small" report letter --format json --now 2027-03-01T12:00:00Z | tr -d ' \n' | grep -oE '"(selected|messages|uncertain|accepted|failed)":[0-9]+' | head -5 | paste -sd ' ')"

@@ -13,9 +13,9 @@
 //! POSTHASTE_KILL_MESSAGES and POSTHASTE_KILLS make it smaller.
 
 use crate::databases::{Database, databases};
-use crate::processes::{command, posthaste};
+use crate::processes::{command, free_port, posthaste};
 use crate::receivers::{Moment, Receivers};
-use crate::shop::{Shop, write_customers};
+use crate::shop::{Shop, take_events, write_customers};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -248,11 +248,10 @@ async fn an_event_that_came_in_while_a_process_died_is_there_once() {
         let workspace = folder.path();
         Shop::letters(25, 1).write(workspace);
         write_customers(workspace, 3);
-        let env = std::fs::read_to_string(workspace.join(".env")).unwrap();
-        std::fs::write(workspace.join(".env"), format!("{env}POSTHASTE_API_KEY=key-for-tests\n")).unwrap();
+        take_events(workspace);
         posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
         posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let listen = format!("127.0.0.1:{port}");
         let client = reqwest::Client::new();
         let mut died = 0;

@@ -1,5 +1,6 @@
 //! What was written is what another library reads, whatever the characters.
 
+use crate::processes::free_port;
 use mail_parser::{Address, MessageParser};
 use posthaste::catcher::Catcher;
 use posthaste::clock::Clock;
@@ -126,7 +127,7 @@ async fn a_message_arrives_byte_for_byte_at_receivers_of_others() {
         let _ = Command::new("chmod").arg("777").arg(folder.path()).status();
     }
     for (name, program) in [("smtp-sink", "/usr/sbin/smtp-sink"), ("aiosmtpd", "python3")] {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let kept = folder.path().join(name);
         let mut command = Command::new(program);
         if name == "smtp-sink" {

@@ -1,6 +1,6 @@
 //! What somebody meets who follows the steps that `init` prints, and takes a wrong one.
 
-use crate::processes::command;
+use crate::processes::{command, free_port};
 use std::path::Path;
 
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -38,11 +38,6 @@ fn an_engine_says_what_it_did_and_what_waits_and_a_time_gone_by_is_not_applied()
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("service-notice run 1") && told.contains("messages wait"), "{told}");
     assert!(told.contains("no connection") && !told.contains('\u{1b}'), "no colours where nobody looks: {told}");
-}
-
-/// Ports of this machine that nobody listens on.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 struct Catcher(std::process::Child);

@@ -33,6 +33,11 @@ pub fn command(workspace: &Path, database: &str, arguments: &[&str]) -> Command 
     command
 }
 
+/// A port of this machine that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Postfix's smtp-sink, which counts and throws away.
 pub struct SmtpSink {
     port: u16,
@@ -45,7 +50,7 @@ impl SmtpSink {
     pub fn start() -> SmtpSink {
         let folder = tempfile::tempdir().unwrap();
         let counted = folder.path().join("counted");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let sink = ["/usr/sbin/smtp-sink", "/usr/local/sbin/smtp-sink"].into_iter().find(|path| Path::new(path).exists());
         let mut command = match sink {
             Some(sink) => {

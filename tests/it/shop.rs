@@ -74,6 +74,12 @@ providers: {}
     }
 }
 
+/// The workspace's server takes events, with the key `key-for-tests`.
+pub fn take_events(workspace: &Path) {
+    let env = std::fs::read_to_string(workspace.join(".env")).unwrap();
+    std::fs::write(workspace.join(".env"), format!("{env}POSTHASTE_API_KEY=key-for-tests\n")).unwrap();
+}
+
 /// `customers.csv` with so many people who agreed to offers on both channels.
 pub fn write_customers(workspace: &Path, count: usize) {
     let mut text = String::from("external_id,email,phone,first_name,consent.offers\n");

@@ -1,9 +1,9 @@
 //! A transactional message does not stand in line: while large runs are sent as fast as a slow receiver takes them, it leaves at once.
 
 use crate::databases::databases;
-use crate::processes::{command, posthaste};
+use crate::processes::{command, free_port, posthaste};
 use crate::receivers::Receivers;
-use crate::shop::{Shop, write_customers};
+use crate::shop::{Shop, take_events, write_customers};
 use std::io::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -34,11 +34,10 @@ async fn a_transactional_message_overtakes_large_runs_that_wait_for_a_slow_recei
         write_customers(workspace, 3_000);
         let mut customers = std::fs::OpenOptions::new().append(true).open(workspace.join("customers.csv")).unwrap();
         writeln!(customers, "BUYER,buyer@kill.example,,Buyer,").unwrap();
-        let env = std::fs::read_to_string(workspace.join(".env")).unwrap();
-        std::fs::write(workspace.join(".env"), format!("{env}POSTHASTE_API_KEY=key-for-tests\n")).unwrap();
+        take_events(workspace);
         posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
         posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let listen = format!("127.0.0.1:{port}");
         // Forty letters a second.
         receivers.be_slow(100);

@@ -1,7 +1,8 @@
 //! `posthaste campaigns`: what is applied, and the brakes.
 
-use super::{Exit, Format, Global, dates, table};
+use super::{Exit, Format, Global, dates, missed, table};
 use crate::store::definitions::CampaignRow;
+use crate::types::Time;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -60,13 +61,16 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             };
             let next = schedule.map(|schedule| dates::next(&schedule, now)).unwrap_or_default();
             let runs = super::runs::rows(&store, Some(&campaign)).await?;
+            let zone = super::report::measures(global, &store).await?.zone;
+            let gone_by = store.missed_of(row.id, Time::UNIX_EPOCH).await?;
             if global.format == Format::Json {
-                let all = json!({ "campaign": row.key, "title": row.title, "class": row.class, "state": state(&row), "next": next, "runs": runs });
+                let all = json!({ "campaign": row.key, "title": row.title, "class": row.class, "state": state(&row), "next": next, "missed": gone_by, "runs": runs });
                 println!("{all:#}");
             } else {
                 if global.format == Format::Table {
                     println!("{}: {} ({}, {})", row.key, row.title, row.class, state(&row));
                     next.iter().for_each(|date| println!("  next  {}", date.line()));
+                    gone_by.iter().for_each(|one| println!("  missed  {}", missed::line(one, zone)));
                 }
                 table::print(global.format, &super::runs::COLUMNS, &runs)?;
             }

@@ -12,6 +12,7 @@ pub mod export;
 pub mod import;
 pub mod git;
 pub mod init;
+pub mod missed;
 pub mod completions;
 pub mod nodes;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! `posthaste why CUSTOMER CAMPAIGN`: one exact reason why a message was or was not sent.
 
 use super::report::{measures, unknown};
-use super::{Exit, Format, Global};
+use super::{Exit, Format, Global, missed};
 use crate::campaigns::{Campaign, ReEntry};
 use crate::config::PEPPER;
 use crate::customers::email;
@@ -11,10 +11,11 @@ use crate::reports::selection;
 use crate::reports::why::{self, Answer, Known, wall};
 use crate::segments::{Condition, Moment};
 use crate::store::customers::{Customer, Wanted};
+use crate::store::missed::MissedRow;
 use crate::store::reports::CountedCampaign;
 use crate::store::why::LedgerRow;
 use crate::store::{Store, from_micros};
-use crate::types::{Channel, MessageState, Refusal, RunState, Time, VersionId};
+use crate::types::{CampaignId, Channel, MessageState, Refusal, RunState, Time, VersionId};
 use anyhow::Context;
 use chrono_tz::Tz;
 use clap::Args;
@@ -41,7 +42,11 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     if answers.is_empty() {
         return not_selected(global, &store, campaign, &customer, arguments.run, zone).await;
     }
-    print(global.format, campaign, &customer, &answers, zone)?;
+    let gone_by = match arguments.run {
+        Some(_) => Vec::new(),
+        None => gone_by(&store, campaign).await?,
+    };
+    print(global.format, campaign, &customer, (&answers, &gone_by), zone)?;
     Ok(Exit::Done)
 }
 
@@ -101,6 +106,13 @@ async fn answers(
     Ok(rows.iter().map(|row| why::answer(row, &known)).collect())
 }
 
+/// What the campaign has missed since its last run.
+async fn gone_by(store: &Store, campaign: &CountedCampaign) -> anyhow::Result<Vec<MissedRow>> {
+    let runs = store.past_runs(campaign.id).await?;
+    let last = runs.iter().filter(|past| past.is_test == 0).map(|past| from_micros(past.due_at)).max();
+    Ok(store.missed_of(CampaignId(campaign.id), last.unwrap_or(Time::UNIX_EPOCH)).await?)
+}
+
 /// Nobody decided anything about this customer: the campaign has not run, or the customer was not in its audience.
 async fn not_selected(
     global: &Global,
@@ -118,8 +130,9 @@ async fn not_selected(
         }
         None => runs.iter().find(|past| past.is_test == 0),
     };
+    let gone_by = if run.is_none() { gone_by(store, campaign).await? } else { Vec::new() };
     let because = match past {
-        None => never_ran(global, store, campaign, customer).await?,
+        None => never_ran(global, store, campaign, customer, gone_by.last().map(|one| missed::line(one, zone))).await?,
         Some(past) if past.planned_at.is_none() => {
             let state = RunState::from_code(past.state).map_or("not planned", RunState::word);
             format!("Not sent: run {} is {state}: nobody is selected for it yet", past.number)
@@ -134,18 +147,32 @@ async fn not_selected(
     match global.format {
         Format::Json => {
             let value = json!({ "customer": named(customer), "campaign": campaign.key, "run": past.map(|past| past.number), "selected": false,
-                                "because": because, "answers": [] });
+                                "because": because, "answers": [], "missed": gone_by });
             println!("{value:#}");
         }
         Format::Csv => csv(&[("", past.map(|past| past.number), "not_selected", "", because.as_str(), String::new())])?,
-        _ => println!("{} · {}\n\n{because}", title(customer), campaign.key),
+        _ => {
+            println!("{} · {}\n\n{because}", title(customer), campaign.key);
+            // Of a campaign that never ran the last one stands in the sentence.
+            let said = usize::from(past.is_none());
+            gone_by.iter().rev().skip(said).for_each(|one| println!("  missed: {}", missed::line(one, zone)));
+        }
     }
     Ok(Exit::Done)
 }
 
 /// No run yet: what is known today says who would be in.
-async fn never_ran(global: &Global, store: &Store, campaign: &CountedCampaign, customer: &Customer) -> anyhow::Result<String> {
-    let not_yet = format!("Not sent: {} has not run yet", campaign.key);
+async fn never_ran(
+    global: &Global,
+    store: &Store,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    missed: Option<String>,
+) -> anyhow::Result<String> {
+    let not_yet = match missed {
+        None => format!("Not sent: {} has not run yet", campaign.key),
+        Some(missed) => format!("Not sent: {} was due {missed}", campaign.key),
+    };
     let Some(row) = store.campaign(&campaign.key).await? else { return Ok(not_yet) };
     let Some(version) = row.version else { return Ok(format!("Not sent: {} was retired before it ran", campaign.key)) };
     let paused = if row.paused_at.is_some() { ", and is paused" } else { "" };
@@ -236,11 +263,18 @@ async fn kept_out(
     }))
 }
 
-fn print(format: Format, campaign: &CountedCampaign, customer: &Customer, answers: &[Answer], zone: Tz) -> anyhow::Result<()> {
+fn print(
+    format: Format,
+    campaign: &CountedCampaign,
+    customer: &Customer,
+    (answers, gone_by): (&[Answer], &[MissedRow]),
+    zone: Tz,
+) -> anyhow::Result<()> {
     match format {
         Format::Json => {
             let run = answers.first().map(|answer| answer.run);
-            let value = json!({ "customer": named(customer), "campaign": campaign.key, "run": run, "selected": true, "answers": answers });
+            let value = json!({ "customer": named(customer), "campaign": campaign.key, "run": run, "selected": true, "answers": answers,
+                                "missed": gone_by });
             println!("{value:#}");
         }
         Format::Csv => {
@@ -281,6 +315,7 @@ fn print(format: Format, campaign: &CountedCampaign, customer: &Customer, answer
                     );
                 }
             }
+            gone_by.iter().rev().for_each(|one| println!("\nMissed since: {}", missed::line(one, zone)));
         }
     }
     Ok(())

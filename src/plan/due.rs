@@ -2,6 +2,7 @@
 
 use crate::campaigns::{MissedRun, Schedule};
 use crate::schedule::{Note, local_time, resolve};
+use crate::store::missed::MissedRow;
 use crate::store::runs::Run;
 use crate::types::Time;
 use chrono::{NaiveDateTime, TimeDelta};
@@ -12,6 +13,8 @@ pub const GRACE: TimeDelta = TimeDelta::minutes(5);
 /// How long before the local time of the schedule's own zone a run in each person's zone is planned: between the first zone (UTC+14) and the
 /// last (UTC−12) lie 26 hours, so nobody's time has passed by then, whatever that zone is.
 pub const LEAD: TimeDelta = TimeDelta::hours(26);
+/// Of those that are too old no more are gone through one by one: a clock of every minute that stood for a year is no reason to stand still.
+pub const MOST_MISSED: i64 = 10_000;
 
 /// One time of a schedule: what a run is made for, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,8 @@ const WALL: &str = "%Y-%m-%dT%H:%M:%S";
 pub struct Due {
     /// Oldest first.
     pub occurrences: Vec<Occurrence>,
+    /// What went by and is not run, oldest first.
+    pub missed: Vec<MissedRow>,
     /// Everything up to here has been looked at.
     pub looked_until: Time,
     /// When the next one begins, after now.
@@ -83,17 +88,21 @@ pub struct Due {
 /// Looks at the occurrences after `since` that have begun: of several that were missed, `once` keeps the latest, `all` keeps each, `skip` what is
 /// not older than five minutes; nothing older than `within`.
 pub fn look(schedule: &Schedule, since: Time, now: Time) -> Due {
-    let oldest = schedule.missed.within.subtracted(now, schedule.zone);
-    let oldest = if schedule.missed.run == MissedRun::Skip { oldest.max(now - GRACE) } else { oldest };
+    let within = schedule.missed.within.subtracted(now, schedule.zone);
+    let oldest = if schedule.missed.run == MissedRun::Skip { within.max(now - GRACE) } else { within };
+    let mut gone_by = GoneBy { missed: Vec::new(), now };
+    let mut after =
+        gone_by.walk(schedule, since, within, || format!("it was later than `if_missed: {{ within: {} }}` allows", schedule.missed.within));
+    after = gone_by.walk(schedule, after, oldest, || "`if_missed: { run: skip }` runs nothing that was missed".into());
     let mut occurrences: Vec<Occurrence> = Vec::new();
-    // Occurrences that are too old need not be walked through one by one.
-    let mut after = since.max(oldest - TimeDelta::microseconds(1));
     let next = loop {
         match Occurrence::next(schedule, after) {
             Some(occurrence) if occurrence.begins() <= now => {
                 after = occurrence.at;
                 if schedule.missed.run != MissedRun::All && occurrence.at <= now {
-                    occurrences.clear();
+                    for earlier in occurrences.drain(..) {
+                        gone_by.add(earlier, "`if_missed: { run: once }` runs only the latest of what was missed".into());
+                    }
                 }
                 occurrences.push(occurrence);
             }
@@ -101,8 +110,47 @@ pub fn look(schedule: &Schedule, since: Time, now: Time) -> Due {
         }
     };
     // Where nothing fell due, nothing is written.
-    let looked_until = occurrences.last().map_or(since, |last| last.at);
-    Due { occurrences, looked_until, next }
+    let looked_until = occurrences.last().map(|last| last.at).max(gone_by.missed.last().map(|last| last.last_at)).unwrap_or(since);
+    Due { occurrences, missed: gone_by.missed, looked_until, next }
+}
+
+/// Collects what is not run.
+struct GoneBy {
+    missed: Vec<MissedRow>,
+    now: Time,
+}
+
+impl GoneBy {
+    /// Adds what lies after `since` and before `end`; gives the time after which to look on.
+    fn walk(&mut self, schedule: &Schedule, since: Time, end: Time, why: impl Fn() -> String) -> Time {
+        let (mut after, mut left) = (since, MOST_MISSED);
+        while let Some(occurrence) = Occurrence::next(schedule, after).filter(|occurrence| occurrence.at < end) {
+            if left == 0 {
+                return end - TimeDelta::microseconds(1);
+            }
+            self.add(occurrence, why());
+            (after, left) = (occurrence.at, left - 1);
+        }
+        after
+    }
+
+    fn add(&mut self, occurrence: Occurrence, why: String) {
+        match self.missed.last_mut() {
+            Some(last) if last.why == why => {
+                (last.last_at, last.last) = (occurrence.at, occurrence.name());
+                last.occurrences += 1;
+            }
+            _ => self.missed.push(MissedRow {
+                first_at: occurrence.at,
+                last_at: occurrence.at,
+                first: occurrence.name(),
+                last: occurrence.name(),
+                occurrences: 1,
+                why,
+                noticed_at: self.now,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +205,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_run_is_told_with_its_reason_once() {
+        use MissedRun::*;
+        let now = ten(5) + TimeDelta::hours(1);
+        let told = |due: &Due| -> Vec<(Time, Time, i64, bool, bool)> {
+            let row = |one: &MissedRow| (one.first_at, one.last_at, one.occurrences, one.why.contains("within"), one.why.contains("skip"));
+            due.missed.iter().map(row).collect()
+        };
+        for (run, within, expected) in [
+            (Once, "1 day", vec![(ten(2), ten(4), 3, true, false)]),
+            (Once, "30 minutes", vec![(ten(2), ten(5), 4, true, false)]),
+            (Once, "10 days", vec![(ten(2), ten(4), 3, false, false)]),
+            (All, "2 days", vec![(ten(2), ten(3), 2, true, false)]),
+            (All, "10 days", vec![]),
+            (Skip, "2 days", vec![(ten(2), ten(3), 2, true, false), (ten(4), ten(5), 2, false, true)]),
+        ] {
+            let schedule = daily(run, within);
+            let due = look(&schedule, ten(1), now);
+            assert_eq!((told(&due), due.looked_until), (expected, ten(5)), "{run:?} within {within}");
+            let again = look(&schedule, due.looked_until, now + TimeDelta::minutes(1));
+            assert_eq!((at(&again), told(&again)), (vec![], vec![]), "{run:?} within {within}");
+        }
+    }
+
+    #[test]
+    fn a_clock_of_every_minute_that_stood_for_a_year_is_looked_at_in_bounds() {
+        let schedule = Schedule { rule: Rule::read_every("1 minute").unwrap(), ..daily(MissedRun::Once, "1 day") };
+        let due = look(&schedule, ten(5) - TimeDelta::days(365), ten(5));
+        assert_eq!(due.missed[0].occurrences, MOST_MISSED);
+        assert_eq!((at(&due), due.looked_until), (vec![ten(5)], ten(5)));
+    }
+
+    #[test]
     fn what_is_on_time_runs_whatever_the_file_says_of_missed_ones() {
         for run in [MissedRun::Once, MissedRun::Skip, MissedRun::All] {
             let due = look(&daily(run, "1 day"), ten(4), ten(5));
@@ -167,7 +247,7 @@ mod tests {
     #[test]
     fn where_nothing_is_due_nothing_is_looked_past() {
         let due = look(&daily(MissedRun::Once, "1 day"), ten(5), ten(5) + TimeDelta::hours(3));
-        assert_eq!(due, Due { occurrences: vec![], looked_until: ten(5), next: Some(ten(6)) });
+        assert_eq!(due, Due { occurrences: vec![], missed: vec![], looked_until: ten(5), next: Some(ten(6)) });
     }
 
     #[test]

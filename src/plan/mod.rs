@@ -21,7 +21,7 @@ pub use arms::{ArmNames, message_for};
 pub use caps::{Arbiter, Place, Request, reserved_classes};
 pub use cost::{CountParts, Parts};
 pub use decide::{Decided, Decider, messages};
-pub use due::Occurrence;
+pub use due::{MOST_MISSED, Occurrence};
 use leave_out::Turnout;
 pub use reach::country_of_phone;
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
@@ -31,7 +31,7 @@ use crate::policy::stops;
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
 use crate::store::planning_right::Right;
-use crate::store::runs::{Finish, Run};
+use crate::store::runs::{Finish, Looked, Run};
 use crate::store::{self, Store};
 use crate::types::{NodeId, RunId, RunState, Time};
 use std::collections::BTreeMap;
@@ -110,8 +110,13 @@ impl Planner {
                 let campaign = campaign_of(&definitions, &row.key)?;
                 let due = due::look(&campaign.schedule, row.scheduled_until, now);
                 if !due.occurrences.is_empty() || due.looked_until > row.scheduled_until {
-                    let occurrences: Vec<_> = due.occurrences.iter().map(|occurrence| (occurrence.name(), occurrence.at)).collect();
-                    self.store.create_runs(row.id, version, &occurrences, due.looked_until, self.right()?).await?;
+                    let occurrences = due.occurrences.iter().map(|occurrence| (occurrence.name(), occurrence.at)).collect();
+                    let looked = Looked { occurrences, missed: due.missed, until: due.looked_until };
+                    self.store.create_runs(row.id, version, &looked, self.right()?).await?;
+                    for missed in looked.missed {
+                        let (first, last, count, why) = (missed.first, missed.last, missed.occurrences, missed.why);
+                        tracing::warn!(campaign = row.key, first, last, count, why, "missed: not run");
+                    }
                 }
                 let started = self.start(&row, version, &definitions, campaign, now).await?;
                 Ok::<_, Error>((due.next, started))

@@ -24,6 +24,7 @@ pub mod events;
 pub mod filling;
 pub mod ledger;
 pub mod links;
+pub mod missed;
 pub mod nodes;
 pub mod people;
 pub mod planning;

@@ -1,6 +1,7 @@
 //! Occurrences of campaigns and their arms.
 
 use super::batch::Connection;
+use super::missed::MissedRow;
 use super::planning_right::Right;
 use super::{Doing, Error, Store, from_micros, micros};
 use crate::types::{CampaignId, RunId, RunState, Time, VersionId};
@@ -46,6 +47,17 @@ impl Run {
     pub fn waits_for_approval(&self) -> bool {
         self.approval.as_ref().is_some_and(|approval| approval.by.is_none())
     }
+}
+
+/// What looking at a schedule came to.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// What is due: how its run is named, and when.
+    pub occurrences: Vec<(String, Time)>,
+    /// What went by and is not run.
+    pub missed: Vec<MissedRow>,
+    /// Everything up to here has been looked at.
+    pub until: Time,
 }
 
 /// What finishes a plan.
@@ -122,18 +134,12 @@ fn run_of(row: Row) -> Run {
 }
 
 impl Store {
-    /// Makes a run in state planning for each occurrence that has none yet, and notes that occurrences up to `until` were looked at.
-    pub async fn create_runs(
-        &self,
-        campaign: CampaignId,
-        version: VersionId,
-        occurrences: &[(String, Time)],
-        until: Time,
-        right: Right,
-    ) -> Result<(), Error> {
+    /// Makes a run in state planning for each occurrence that has none yet, and notes what was missed and how far was looked.
+    pub async fn create_runs(&self, campaign: CampaignId, version: VersionId, looked: &Looked, right: Right) -> Result<(), Error> {
         in_transaction!(self, "make runs", transaction => {
             Connection::from(&mut *transaction).still_plans(right).await?;
-            for (occurrence, due) in occurrences {
+            Connection::from(&mut *transaction).note_missed(campaign, &looked.missed).await?;
+            for (occurrence, due) in &looked.occurrences {
                 sqlx::query(
                     "INSERT INTO runs (campaign_id, number, version_id, occurrence, is_test, due_at, state)
                      SELECT $1, COALESCE((SELECT MAX(number) FROM runs WHERE campaign_id = $1), 0) + 1, $2, $3, $4, $5, $6 WHERE true
@@ -143,7 +149,7 @@ impl Store {
                     .execute(&mut *transaction).await.doing("make a run")?;
             }
             sqlx::query("UPDATE campaigns SET scheduled_until = $2 WHERE id = $1 AND scheduled_until < $2")
-                .bind(campaign.0).bind(micros(until)).execute(&mut *transaction).await.doing("note what was scheduled")?;
+                .bind(campaign.0).bind(micros(looked.until)).execute(&mut *transaction).await.doing("note what was scheduled")?;
         });
         Ok(())
     }

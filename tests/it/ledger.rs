@@ -9,7 +9,7 @@ use posthaste::store::blocks::{Again, Which};
 use posthaste::store::definitions::Loaded;
 use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
 use posthaste::store::nodes::Working;
-use posthaste::store::runs::Finish;
+use posthaste::store::runs::{Finish, Looked};
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
 
 const SALE: &str = advertising!(
@@ -329,7 +329,8 @@ async fn who_has_lost_the_right_to_plan_writes_nothing_of_a_plan() {
         }
         let campaign = store.campaigns().await.unwrap().remove(0);
         let version = campaign.version.unwrap();
-        store.create_runs(campaign.id, version, &[("one".into(), now)], now, right).await.unwrap();
+        let looked = |name: &str| Looked { occurrences: vec![(name.into(), now)], missed: Vec::new(), until: now };
+        store.create_runs(campaign.id, version, &looked("one"), right).await.unwrap();
         let run = store.runs_of(Some("sale")).await.unwrap().remove(0).id;
         let planner = Planner::new(store.clone(), Loaded::new(store.clone()), posthaste::dispatch::count_parts(), new);
         assert_eq!(planner.turn(later).await.unwrap().planned, [run], "{}", database.name);
@@ -338,7 +339,7 @@ async fn who_has_lost_the_right_to_plan_writes_nothing_of_a_plan() {
         // The old one wakes.
         let is_taken_over =
             |result: Result<(), posthaste::store::Error>| assert!(matches!(result, Err(posthaste::store::Error::TakenOver)));
-        is_taken_over(store.create_runs(campaign.id, version, &[("two".into(), now)], later, right).await);
+        is_taken_over(store.create_runs(campaign.id, version, &looked("two"), right).await);
         is_taken_over(store.drop_plan(run, right).await);
         is_taken_over(store.finish_planning(run, &[], &Finish::default(), later, right).await);
         is_taken_over(store.leave_run_out(run, "why", later, right).await);

@@ -1,6 +1,7 @@
 //! When: each in the own zone, and what happens to runs over the clock changes of a year.
 
 use crate::databases::databases;
+use crate::processes::posthaste;
 use crate::world::World;
 use chrono::{Days, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
@@ -378,4 +379,46 @@ fn the_next_ten_dates_say_what_clock_changes_and_blackouts_do() {
         dates.iter().map(|date| date.line()).collect::<Vec<_>>().join("\n")
     };
     insta::assert_snapshot!(format!("{}\n\n{}", lines("night"), lines("own")));
+}
+
+#[tokio::test]
+async fn what_went_by_while_nobody_looked_is_told_with_its_reason() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("once", &format!("{OFFERS}schedule: {{ at: 2027-03-01 10:00, if_missed: {{ run: once, within: 6 hours }} }}\n"));
+        world.campaign("daily", &format!("{OFFERS}schedule: {{ every: day at 10:00 }}\n"));
+        world.campaign("skips", &format!("{OFFERS}schedule: {{ every: day at 10:00, if_missed: {{ run: skip, within: 3 days }} }}\n"));
+        world.campaign("later", &format!("{OFFERS}schedule: {{ at: 2027-03-20 10:00 }}\n"));
+        world.person("ada@example.org").await;
+        world.apply().await;
+        // Nobody looks for four days.
+        world.clock.advance_to(instant("2027-03-04T11:00:00Z"));
+        world.run_until("2027-03-04T12:00:00Z").await;
+        // Whoever looks again finds nothing new.
+        world.run_until("2027-03-04T13:00:00Z").await;
+        assert_eq!(runs(&world, "once").await, []);
+        assert_eq!(runs(&world, "daily").await, [(1, "done".to_string(), None)]);
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in &world.files.0 {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let said = |arguments: &[&str]| {
+            let arguments: Vec<&str> = arguments.iter().copied().chain(["--now", "2027-03-04T13:00:00Z"]).collect();
+            posthaste(folder.path(), &database.url, &arguments).stdout
+        };
+        let mut all = Vec::new();
+        for campaign in ["once", "daily", "skips", "later"] {
+            let shown = said(&["campaigns", "show", campaign]);
+            let lines: Vec<&str> = shown.lines().filter(|line| line.contains("missed")).collect();
+            all.push(format!("$ posthaste campaigns show {campaign}\n{}", lines.join("\n")));
+            all.push(format!("$ posthaste why c1 {campaign}\n{}", said(&["why", "c1", campaign])));
+        }
+        let shown: serde_json::Value = serde_json::from_str(&said(&["campaigns", "show", "skips", "--format", "json"])).unwrap();
+        all.push(format!("{:#}", shown["missed"]));
+        let why: serde_json::Value = serde_json::from_str(&said(&["why", "c1", "skips", "--format", "json"])).unwrap();
+        assert_eq!(why["missed"], shown["missed"], "{}", database.name);
+        insta::assert_snapshot!("missed", all.join("\n\n"));
+    }
 }

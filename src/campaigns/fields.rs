@@ -123,6 +123,7 @@ pub enum Shape {
     Duration,
     /// A date-time, local or with an offset.
     DateTime,
+    Date,
     DateOrDateTime,
     Share,
     Money,
@@ -190,6 +191,7 @@ impl Shape {
             Shape::Host => "a host like shop.example".into(),
             Shape::Duration => "a duration like `3 days`".into(),
             Shape::DateTime => "a date-time like `2027-03-01 10:00`".into(),
+            Shape::Date => "a date like `2027-03-01`".into(),
             Shape::DateOrDateTime => "a date like `2027-03-01`, or a date-time".into(),
             Shape::Share => "a percentage like `10%`".into(),
             Shape::Money => "an amount like `500 UAH`".into(),

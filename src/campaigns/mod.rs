@@ -27,6 +27,7 @@ mod tests;
 mod timing;
 mod trigger;
 mod variables;
+mod warm_up;
 mod words_of_messages;
 mod workspace;
 

@@ -8,6 +8,7 @@ pub use super::policy::{
     StopIf,
 };
 pub use super::timing::{Feb29, IfPast, Missed, MissedRun, Overlap, OwnDay, Schedule, Window};
+pub use super::warm_up::{Ramp, WarmUp};
 use crate::literals::{Duration, Money, Rate, Share, ValueType, Words};
 pub use crate::segments::Catalog;
 use crate::segments::Condition;
@@ -49,6 +50,13 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// The domain that an identity sends email from, and its warm-up, when it has one.
+    pub fn warm_up_of(&self, identity: &str) -> Option<(&str, &WarmUp)> {
+        let address = &self.identities.get(identity)?.email.as_ref()?.address;
+        let (domain, settings) = self.domains.get_key_value(&address.rsplit_once('@')?.1.to_lowercase())?;
+        Some((domain, settings.warm_up.as_ref()?))
+    }
+
     /// The language itself, its declared fallback (and that one's …), then the workspace's languages in order.
     pub fn language_chain(&self, language: Option<&str>) -> Vec<String> {
         let mut chain: Vec<String> = Vec::new();
@@ -104,6 +112,7 @@ pub struct EmailIdentity {
 pub struct Domain {
     pub bounces: Option<String>,
     pub dkim: Option<Dkim>,
+    pub warm_up: Option<WarmUp>,
 }
 
 /// Keys as written (`${NAME}`), resolved when a provider opens.

@@ -42,6 +42,7 @@ pub fn check(text: &str, shape: &Shape, names: &Names) -> Result<(), Wrong> {
         Shape::Host => host(text)?,
         Shape::Duration => drop(Duration::read(text)?),
         Shape::DateTime => drop(WrittenTime::read(text)?),
+        Shape::Date => drop(literals::date(text)?),
         Shape::DateOrDateTime => drop(if text.len() > 10 { WrittenTime::read(text).map(drop) } else { literals::date(text).map(drop) }?),
         Shape::Dates => drop(DateRange::read(text)?),
         Shape::Time => drop(literals::time(text)?),
@@ -74,7 +75,7 @@ pub fn is_plausible(text: &str, shape: &Shape) -> bool {
     let digit = text.starts_with(|c: char| c.is_ascii_digit());
     match shape {
         Shape::Duration => digit && !text.contains([':', '-', '%']),
-        Shape::DateTime | Shape::DateOrDateTime => digit && text.contains(['-', ':', '.']),
+        Shape::DateTime | Shape::Date | Shape::DateOrDateTime => digit && text.contains(['-', ':', '.']),
         Shape::Share => text.contains('%') || digit,
         Shape::Word(choice) => nearest(text, choice.words.iter().chain(choice.later).copied()).is_some(),
         Shape::Boolean => matches!(text.to_lowercase().as_str(), "yes" | "no" | "on" | "off" | "true" | "false"),

@@ -7,7 +7,7 @@ use super::part::{Part, by_country, json};
 use super::shapes::Checker;
 use super::tables::provider;
 use super::tables::workspace::WORKSPACE;
-use super::{coupons, policy};
+use super::{coupons, policy, warm_up};
 use crate::diagnostics::Problems;
 use crate::literals::{self, Money, Rate, ValueType, codes};
 use crate::types::Channel;
@@ -55,6 +55,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         languages,
         currency,
     };
+    warm_up::beyond(part, &workspace, problems);
     (workspace, names)
 }
 
@@ -317,7 +318,8 @@ fn domains(part: Part<'_>, problems: &mut Problems) -> BTreeMap<String, Domain> 
                     .help("add key: \"${DKIM_KEY}\" (RSA) or ed25519: \"${DKIM_ED25519}\""),
             );
         }
-        domains.insert(name.to_lowercase(), Domain { bounces: domain.owned("bounces"), dkim });
+        let warm_up = domain.inner("warm_up").and_then(|warm_up| warm_up::read(warm_up, domain.key_span("warm_up"), name, problems));
+        domains.insert(name.to_lowercase(), Domain { bounces: domain.owned("bounces"), dkim, warm_up });
     }
     domains
 }

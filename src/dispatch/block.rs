@@ -2,14 +2,14 @@
 //! changed, composes, and lets each message fly.
 
 use super::breaker::Admission;
-use super::compose::{Compiled, Sending, Unsendable, message_of, zone_of_person};
+use super::compose::{Compiled, Sending, Unsendable, zone_of_person};
 use super::hand_over::{Flight, Paid, fly};
 use super::lanes::Lane;
 use super::permits::{self, Permit};
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
 use crate::kill_points::{Point, reached};
-use crate::plan::{add_saved, campaign_of, conditions, reserved_classes, samples};
+use crate::plan::{add_saved, campaign_of, conditions, message_of, reserved_classes, samples};
 use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left, Recorded};
@@ -336,6 +336,10 @@ async fn prepare(
         (turns, Ok(composed)) = ready => (turns, composed),
         () = inner.halted(run) => return stay(inner, open, &due, Time::UNIX_EPOCH, None),
     };
+    if super::warm_up::is_over(&due, inner.clock.now()) {
+        // It waited for its turn until midnight: the new day is asked.
+        return stay(inner, open, &due, Time::UNIX_EPOCH, None);
+    }
     let date = due.first_try_at.map_or(now, from_micros);
     match inner.outlets().composer.compose(sending, &due, date) {
         Ok(made) => {

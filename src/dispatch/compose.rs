@@ -5,7 +5,7 @@
 use super::rate::Rate;
 use crate::campaigns::{Campaign, Content, Coupon, Definitions, Message, MessageBody, Supply, Workspace};
 use crate::literals::zone_of;
-use crate::plan::{ArmNames, campaign_of, country_of_phone, message_for, messages};
+use crate::plan::{ArmNames, campaign_of, country_of_phone, message_of, messages};
 use crate::providers::email::dkim::Signer;
 use crate::providers::email::mime::{self, Letter, ListUnsubscribe, Mailbox};
 use crate::providers::{Body, Outgoing};
@@ -13,6 +13,7 @@ use crate::segments::Samples;
 use crate::store::blocks::{Due, Person};
 use crate::store::from_micros;
 use crate::store::runs::Run;
+use crate::store::warm_up::BEYOND;
 use crate::templates::{self, Links, MessageTemplate, Reader, Source};
 use crate::tracking::{Form, Kind, MarkUp, Tokens, Utm, mark_up};
 use crate::types::{CampaignId, Channel, Class, Failure, MessageId, Refusal, RunId, RunState, Time, VersionId};
@@ -169,12 +170,6 @@ fn value_of(content: &Content, chain: &[String]) -> Value {
     }
 }
 
-/// The message of an arm that goes out on this channel.
-pub fn message_of(campaign: &Campaign, arm: i16, channel: Channel) -> &Message {
-    let first = message_for(campaign, arm);
-    std::iter::successors(Some(first), |message| message.otherwise.as_deref()).find(|message| message.channel == channel).unwrap_or(first)
-}
-
 /// Who we are towards receivers: keys for tokens, Message-IDs and signatures.
 pub struct Identity {
     pub tokens: Tokens,
@@ -306,11 +301,12 @@ impl Identity {
         let chain = workspace.language_chain(Some(&filled.language));
         let to = due.address.clone().unwrap_or_default();
         let failed = |failure, why: String| Unsendable::Failed(failure, why);
+        let from = sender(workspace, message, due);
         let identity = workspace
             .identities
-            .get(&message.from)
+            .get(from)
             .and_then(|identity| identity.email.as_ref())
-            .ok_or_else(|| failed(Failure::Policy, format!("the identity `{}` has no email address", message.from)))?;
+            .ok_or_else(|| failed(Failure::Policy, format!("the identity `{from}` has no email address")))?;
         let domain = identity.address.rsplit('@').next().unwrap_or_default();
         let message_id = format!("{}@{domain}", self.mark("message-id", due.id));
         let topic = campaign.topic.as_deref().and_then(|key| Some((key, workspace.topics.get(key)?)));
@@ -346,6 +342,12 @@ impl Identity {
             .map_or_else(|| identity.address.clone(), |bounces| if bounces.contains('@') { bounces } else { format!("bounces@{bounces}") });
         Ok(Body::Email { from, to, mime })
     }
+}
+
+/// The identity that sends it: the message's own, or that for what a warm-up has no room for.
+fn sender<'a>(workspace: &'a Workspace, message: &'a Message, due: &Due) -> &'a str {
+    let beyond = workspace.warm_up_of(&message.from).and_then(|(_, warm_up)| warm_up.beyond.as_deref());
+    beyond.filter(|_| due.warm_up_day == Some(BEYOND)).unwrap_or(&message.from)
 }
 
 fn sms(workspace: &Workspace, message: &Message, text: String, to: String) -> Result<Body, Unsendable> {
@@ -423,7 +425,7 @@ fn add_context(data: &mut Map<String, Value>, sending: &Sending, campaign: &Camp
     data.insert("campaign".into(), serde_json::json!({ "key": campaign.key, "title": campaign.title.pick(&chain) }));
     data.insert("run".into(), serde_json::json!({ "date": date.to_string(), "number": sending.run.number }));
     data.insert("message".into(), serde_json::json!({ "step": 0, "variant": arm, "channel": due.channel.word() }));
-    let postal = workspace.identities.get(&message.from).and_then(|identity| identity.postal_address.as_ref());
+    let postal = workspace.identities.get(sender(workspace, message, due)).and_then(|identity| identity.postal_address.as_ref());
     let identity = postal.map_or_else(|| serde_json::json!({}), |words| serde_json::json!({ "postal_address": words.pick(&chain) }));
     data.insert("identity".into(), identity);
     for (name, url) in [

@@ -24,10 +24,11 @@ mod recover;
 mod retry;
 mod stops;
 mod sites;
+mod warm_up;
 
 pub use breaker::{Admission, Breaker};
 pub use committer::Committer;
-pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, message_of, root};
+pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, root};
 pub use lanes::{Lane, Lanes};
 pub use parts::count_parts;
 pub use rate::{Rate, Rates, Turn as RateTurn};

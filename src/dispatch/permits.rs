@@ -1,10 +1,11 @@
-//! Asks the policy again for the messages of a claim, just before they leave: quiet hours, and caps under the customers' lock, all in one
-//! transaction for the whole claim.
+//! Asks the policy again for the messages of a claim, just before they leave: quiet hours, caps under the customers' lock, days of a warm-up, all in one
+//! transaction each for the whole claim.
 
 use super::Inner;
-use super::compose::{Sending, message_of};
+use super::compose::Sending;
+use super::warm_up;
 use crate::campaigns::{Campaign, Supply};
-use crate::plan::{Arbiter, Place, Request, country_of_phone};
+use crate::plan::{Arbiter, Place, Request, country_of_phone, message_of};
 use crate::policy::quiet::{Quiet, released};
 use crate::policy::{Subject, zones_of};
 use crate::store::blocks::Due;
@@ -54,6 +55,7 @@ pub(super) async fn ask(inner: &Inner, sending: &Sending, campaign: &Campaign, d
         if let Some(mut caps) = arbiter {
             ask_caps(inner, &mut caps, &mut answers, &countries, now).await?;
         }
+        warm_up::ask(inner, sending, campaign, &mut answers, now).await?;
     }
     draw_coupons(inner, sending, campaign, &mut answers, now).await?;
     Ok(answers)

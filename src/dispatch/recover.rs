@@ -1,9 +1,8 @@
 //! What dead processes left behind (design.md §6).
 
 use super::Inner;
-use super::compose::message_of;
 use crate::campaigns::IfUncertain;
-use crate::plan::campaign_of;
+use crate::plan::{campaign_of, message_of};
 use crate::store::{self, nodes::Orphan};
 use crate::types::Time;
 

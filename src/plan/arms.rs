@@ -2,6 +2,7 @@
 
 use crate::campaigns::{Arms, Campaign, Message};
 use crate::store::runs::{Arm, HELD_OUT};
+use crate::types::Channel;
 use std::collections::HashMap;
 
 /// Names and numbers of a run's arms: 0 held out, then variants in the order of the file, or values of an attribute as first seen.
@@ -52,4 +53,10 @@ pub fn message_for(campaign: &Campaign, arm: i16) -> &Message {
         (Arms::Variants(variants), Ok(index)) => variants.get(index).map_or(&campaign.message, |variant| &variant.message),
         _ => &campaign.message,
     }
+}
+
+/// The message of an arm that goes out on this channel.
+pub fn message_of(campaign: &Campaign, arm: i16, channel: Channel) -> &Message {
+    let first = message_for(campaign, arm);
+    std::iter::successors(Some(first), |message| message.otherwise.as_deref()).find(|message| message.channel == channel).unwrap_or(first)
 }

@@ -4,6 +4,7 @@ use super::arms::{ArmNames, message_for};
 use super::due::Occurrence;
 use super::reach::Reach;
 use super::times::Times;
+use super::warm_up::Seat;
 use crate::campaigns::{Arms, Campaign, Expires, Holdout, IfReached, Message, Order, Policy, Workspace};
 use crate::experiments::{Drawing, Purpose};
 use crate::literals::Share;
@@ -20,6 +21,10 @@ pub struct Decided {
     pub row: Planned,
     pub rank: Option<Rank>,
     pub lives: Lives,
+    /// Under a warm-up, who comes first: the most engaged, then by draw.
+    pub engaged: (i64, u64),
+    /// What the warm-up has given it, having seen everybody.
+    pub seat: Option<Seat>,
     /// By another channel, for a message for which a cap has no room.
     pub otherwise: Option<Planned>,
 }
@@ -62,6 +67,8 @@ pub struct Decider<'a> {
     quiet: HashMap<Channel, Quiet>,
     /// Where people live is of use: to the policy, or to prices by country.
     asks_for_places: bool,
+    /// A domain is being warmed up.
+    asks_for_engagement: bool,
     /// Some cap sends on by another channel.
     caps_go_otherwise: bool,
     /// External id → arm, for a campaign's tests: nobody else is held out.
@@ -131,6 +138,7 @@ impl<'a> Decider<'a> {
         Decider {
             quiet: quiet.filter(|(_, quiet)| !quiet.is_empty()).collect(),
             asks_for_places: asks_for_places(&workspace.policy),
+            asks_for_engagement: false,
             caps_go_otherwise: workspace.policy.caps.iter().any(|rule| rule.if_reached == IfReached::Otherwise),
             spread: Drawing::new(seed, Purpose::Spread, &campaign.key, None),
             held_out_everywhere: Drawing::new(seed, Purpose::Holdout, "any", None),
@@ -158,6 +166,11 @@ impl<'a> Decider<'a> {
         self.asks_for_places = true;
     }
 
+    /// Keeps who is more engaged, for a warm-up.
+    pub fn keep_engagement(&mut self) {
+        self.asks_for_engagement = true;
+    }
+
     /// Puts these customers (by external id) into these arms, and holds out nobody else.
     pub fn force(&mut self, arms: Option<&'a BTreeMap<String, String>>) {
         self.forced = arms;
@@ -178,7 +191,12 @@ impl<'a> Decider<'a> {
         let (row, rank, otherwise) = self.row(&candidate, arm);
         let of_phone = || candidate.phone.as_deref().and_then(super::country_of_phone);
         let country = if self.asks_for_places { candidate.country.clone().or_else(of_phone) } else { None };
-        let mut decided = Decided { row, rank, otherwise, lives: Lives { country, zone: candidate.zone, phone: candidate.phone } };
+        let engaged = match self.asks_for_engagement {
+            true => (last_first(candidate.engaged_at), self.order.draw(&candidate.draw_key).0),
+            false => (0, 0),
+        };
+        let lives = Lives { country, zone: candidate.zone, phone: candidate.phone };
+        let mut decided = Decided { row, rank, otherwise, lives, engaged, seat: None };
         if decided.row.refusal.is_none() {
             self.keep_quiet(&mut decided.row, &decided.lives, &candidate.draw_key);
         }
@@ -252,6 +270,7 @@ impl<'a> Decider<'a> {
             due_at: micros(due),
             expires_at: None,
             next_at: None,
+            warm_up_day: None,
         }
     }
 
@@ -353,12 +372,17 @@ impl<'a> Decider<'a> {
         // Who has no value comes last.
         let first = match &self.campaign.audience.order {
             Order::Random => 0,
-            Order::MostEngaged => candidate.engaged_at.map_or(i64::MAX, |at| -at),
+            Order::MostEngaged => last_first(candidate.engaged_at),
             Order::Highest(_) => number().map_or(i64::MAX, |value| ordered(-value)),
             Order::Lowest(_) => number().map_or(i64::MAX, ordered),
         };
         (first, self.order.draw(&candidate.draw_key).0, candidate.id)
     }
+}
+
+/// The last engaged come first, and who never was comes last.
+fn last_first(engaged_at: Option<i64>) -> i64 {
+    engaged_at.map_or(i64::MAX, |at| -at)
 }
 
 /// When a message of this kind, due then, is not sent any more.

@@ -3,18 +3,20 @@
 use super::caps::Arbiter;
 use super::cost::{self, Costs};
 use super::decide::{Decided, Decider, Rank};
+use super::warm_up::{Asking, Seat, WarmUps};
 use super::write::{Sink, answered, requests};
 use crate::campaigns::Campaign;
 use crate::store::planning::{Candidate, Planned, Selection, Snapshot};
 use crate::store::{self, Store, micros};
 use crate::types::{Refusal, Time};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use tokio::sync::mpsc;
 
 /// What is asked before anything is written, to see who is within the limits.
 pub(super) struct Ahead<'a, 'c> {
     pub limits: Option<&'a mut Arbiter>,
     pub costs: Option<&'a Costs<'c>>,
+    pub warm_ups: Option<&'a WarmUps<'c>>,
 }
 
 /// Who is within the limits: everyone up to a rank, `None` where that is nobody.
@@ -27,13 +29,34 @@ struct Within {
     sum: i64,
 }
 
-/// One snapshot: with limits the audience is read twice, first to see who is within them. Gives what those within a limit of cost will cost.
+impl Within {
+    /// The row of who is beyond a limit becomes a refusal.
+    fn limited(&self, mut decided: Decided, costs: Option<&Costs<'_>>) -> Decided {
+        let is_over =
+            |last: Option<Option<Rank>>| last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)));
+        let over = if decided.row.refusal.is_some() {
+            None
+        } else if is_over(self.audience) {
+            Some(Refusal::OverAudience)
+        } else {
+            let is_over = is_over(self.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
+            is_over.then_some(Refusal::OverCost)
+        };
+        if let Some(over) = over {
+            over_limit(&mut decided.row, over);
+        }
+        decided
+    }
+}
+
+/// One snapshot: with limits the audience is read once more before, to see who is within them, and with a warm-up to see who is more engaged than whom.
+/// Gives what those within a limit of cost will cost.
 pub(super) async fn walk<S: Sink>(
     store: &Store,
     campaign: &Campaign,
     selection: &Selection,
     decider: &mut Decider<'_>,
-    ahead: Ahead<'_, '_>,
+    mut ahead: Ahead<'_, '_>,
     sink: &mut S,
     now: Time,
 ) -> Result<i64, store::Error> {
@@ -42,13 +65,20 @@ pub(super) async fn walk<S: Sink>(
         let shared = snapshot.shared_addresses(*channel).await?;
         decider.share(*channel, shared);
     }
-    let costs = ahead.costs;
+    let (costs, warm_ups) = (ahead.costs, ahead.warm_ups);
     if costs.is_some() {
         decider.keep_countries();
     }
+    if warm_ups.is_some() {
+        decider.keep_engagement();
+    }
     let within = match (campaign.limit_audience, costs) {
         (None, None) => Within::default(),
-        _ => within(store, campaign, &mut snapshot, selection, decider, ahead, now).await?,
+        _ => within(store, campaign, &mut snapshot, selection, decider, &mut ahead, now).await?,
+    };
+    let seats = match warm_ups {
+        Some(warm_ups) => seats(store, warm_ups, &mut snapshot, selection, decider, (&mut ahead, &within), now).await?,
+        None => HashMap::new(),
     };
     let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
     // A task of its own: rows are read and unpacked on one processor while the other decides and writes.
@@ -57,20 +87,8 @@ pub(super) async fn walk<S: Sink>(
         async move { snapshot.candidates(&selection, windows).await }
     });
     let mut decide = |candidate: Candidate| {
-        let mut decided = decider.decide(candidate);
-        let is_over =
-            |last: Option<Option<Rank>>| last.is_some_and(|last| last.is_none_or(|last| decided.rank.is_some_and(|rank| rank > last)));
-        let over = if decided.row.refusal.is_some() {
-            None
-        } else if is_over(within.audience) {
-            Some(Refusal::OverAudience)
-        } else {
-            let is_over = is_over(within.cost) && costs.is_some_and(|costs| costs.price(&decided).is_some_and(|price| price.minor > 0));
-            is_over.then_some(Refusal::OverCost)
-        };
-        if let Some(over) = over {
-            over_limit(&mut decided.row, over);
-        }
+        let mut decided = within.limited(decider.decide(candidate), costs);
+        decided.seat = seats.get(&decided.row.customer).copied();
         decided
     };
     let mut next_window = async || -> Option<Vec<Decided>> {
@@ -115,7 +133,7 @@ async fn within(
     snapshot: &mut Snapshot,
     selection: &Selection,
     decider: &mut Decider<'_>,
-    mut ahead: Ahead<'_, '_>,
+    ahead: &mut Ahead<'_, '_>,
     now: Time,
 ) -> Result<Within, store::Error> {
     let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -153,4 +171,36 @@ async fn within(
         (within.cost, within.sum) = (Some(last), sum);
     }
     Ok(within)
+}
+
+/// Goes through the audience once to see on which day of a warm-up each letter goes: by customer, the most engaged first.
+async fn seats(
+    store: &Store,
+    warm_ups: &WarmUps<'_>,
+    snapshot: &mut Snapshot,
+    selection: &Selection,
+    decider: &mut Decider<'_>,
+    (ahead, within): (&mut Ahead<'_, '_>, &Within),
+    now: Time,
+) -> Result<HashMap<i64, Seat>, store::Error> {
+    let mut asking = Asking::default();
+    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let reading = snapshot.candidates(selection, windows);
+    let gathering = async {
+        while let Some(window) = read.recv().await {
+            let mut decided: Vec<Decided> =
+                window.into_iter().map(|candidate| within.limited(decider.decide(candidate), ahead.costs)).collect();
+            if let Some(caps) = &mut ahead.limits {
+                let (places, requests) = requests(&decided, micros(now));
+                let answers = caps.preview(store, &requests).await?;
+                answered(&mut decided, &places, answers);
+            }
+            decided.iter().for_each(|one| asking.add(warm_ups, one, now));
+        }
+        Ok::<_, store::Error>(())
+    };
+    let (result, gathered) = tokio::join!(reading, gathering);
+    gathered.and(result)?;
+    decider.rewind();
+    Ok(asking.seats(warm_ups, &mut warm_ups.books(store, now).await?))
 }

@@ -15,15 +15,17 @@ mod limits;
 mod reach;
 mod starts;
 mod times;
+mod warm_up;
 mod write;
 
-pub use arms::{ArmNames, message_for};
+pub use arms::{ArmNames, message_for, message_of};
 pub use caps::{Arbiter, Place, Request, reserved_classes};
 pub use cost::{CountParts, Parts};
 pub use decide::{Decided, Decider, messages};
 pub use due::{MOST_MISSED, Occurrence};
 use leave_out::Turnout;
 pub use reach::country_of_phone;
+pub use warm_up::{WarmUps, moved_expiry};
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 
 use crate::campaigns::{Campaign, Definitions};

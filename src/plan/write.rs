@@ -5,6 +5,7 @@ use super::cost::{self, Costs, CountParts};
 use super::decide::{Decided, Decider, asks_for_places, attributes, messages};
 use super::due::Occurrence;
 use super::limits::{Ahead, walk};
+use super::warm_up::{self, Books, WarmUps};
 use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
 use crate::kill_points::{Point, reached};
 use crate::segments::{Condition, EventCondition, Moment, Samples};
@@ -14,6 +15,7 @@ use crate::store::planning::{self, Planned, Selection};
 use crate::store::planning_right::Right;
 use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
+use crate::store::warm_up::BEYOND;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Refusal, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +28,8 @@ pub struct Preview {
     pub refused: BTreeMap<Refusal, u64>,
     /// Messages that would wait by rule, by what they wait for.
     pub deferred: BTreeMap<String, u64>,
+    /// Letters that would go as the identity that sends what a warm-up has no room for.
+    pub beyond: u64,
     /// Messages by arm and channel.
     pub messages: BTreeMap<(i16, Channel), u64>,
     pub arms: Vec<Arm>,
@@ -178,13 +182,17 @@ pub fn selection(
         // Counted from the occurrence: a run in each person's zone is planned a day before.
         ReEntry::After(duration) => Some(Some(duration.subtracted(occurrence.at.max(now), campaign.schedule.zone))),
     };
+    let engagement = match warm_up::is_warming(&definitions.workspace, campaign) {
+        true => channels.iter().position(|channel| *channel == Channel::Email),
+        false => (campaign.audience.order == Order::MostEngaged).then_some(0),
+    };
     Selection {
         condition,
         topic: campaign.topic.clone(),
         channels,
         attributes: attributes(campaign).0,
         re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
-        engagement: campaign.audience.order == Order::MostEngaged,
+        engagement,
         // Windows are of the person's zone only where the schedule is.
         places: campaign.schedule.recipient || asks_for_places(&definitions.workspace.policy),
     }
@@ -218,10 +226,14 @@ pub async fn plan(
         true => None,
         false => arbiter(store, definitions, campaign, run.campaign, &selection.channels, now).await?,
     };
+    let warm_ups = match run.is_test {
+        true => None,
+        false => WarmUps::new(store, definitions, campaign, now).await?,
+    };
     let costs = campaign.limit_cost.as_ref().filter(|_| !run.is_test);
     let costs = costs.and_then(|_| Costs::new(store, definitions, campaign, &selection.channels, (parts, run.number), now));
     let mut ledger = Ledger::new(store, definitions, run, campaign, &selection.channels, now, right).await?;
-    let ahead = Ahead { limits: limits.as_mut(), costs: costs.as_ref() };
+    let ahead = Ahead { limits: limits.as_mut(), costs: costs.as_ref(), warm_ups: warm_ups.as_ref() };
     let cost = walk(store, campaign, &selection, &mut decider, ahead, &mut ledger, now).await?;
     Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, messages: ledger.messages, cost })
 }
@@ -251,11 +263,16 @@ pub async fn preview(
     let mut limits = arbiter(store, definitions, campaign, id, &selection.channels, now).await?;
     let costs = Costs::new(store, definitions, campaign, &selection.channels, (parts, number), now);
     let limited = costs.as_ref().filter(|_| campaign.limit_cost.is_some());
-    let mut counting = Counting { store, caps, costs: costs.as_ref(), now, preview: Preview::default() };
+    let warm_ups = WarmUps::new(store, definitions, campaign, now).await?;
+    let books = match &warm_ups {
+        Some(warm_ups) => Some((warm_ups, warm_ups.books(store, now).await?)),
+        None => None,
+    };
+    let mut counting = Counting { store, caps, costs: costs.as_ref(), books, now, preview: Preview::default() };
     if counting.costs.is_some() {
         decider.keep_countries();
     }
-    let ahead = Ahead { limits: limits.as_mut(), costs: limited };
+    let ahead = Ahead { limits: limits.as_mut(), costs: limited, warm_ups: warm_ups.as_ref() };
     walk(store, campaign, &selection, &mut decider, ahead, &mut counting, now).await?;
     let mut preview = counting.preview;
     preview.arms = decider.arms.rows();
@@ -292,6 +309,7 @@ pub(super) struct Ledger<'a> {
     is_reserved: bool,
     selected: u64,
     messages: u64,
+    warm_ups: Option<WarmUps<'a>>,
     now: Time,
     right: Right,
     /// What a trigger started, taken out in the same transaction.
@@ -303,19 +321,33 @@ pub(super) struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     pub async fn new(
         store: &'a Store,
-        definitions: &Definitions,
+        definitions: &'a Definitions,
         run: &'a Run,
         campaign: &'a Campaign,
         channels: &[Channel],
         now: Time,
         right: Right,
     ) -> Result<Self, store::Error> {
-        let (mut caps, mut is_reserved) = (None, false);
+        let (mut caps, mut is_reserved, mut warm_ups) = (None, false, None);
         if !run.is_test {
+            warm_ups = WarmUps::new(store, definitions, campaign, now).await?;
             caps = arbiter(store, definitions, campaign, run.campaign, channels, now).await?;
             is_reserved = reserved_classes(store).await?.contains(&campaign.class.code());
         }
-        Ok(Ledger { store, run, campaign, caps, is_reserved, selected: 0, messages: 0, now, right, started: None, costs: HashMap::new() })
+        Ok(Ledger {
+            store,
+            run,
+            campaign,
+            caps,
+            is_reserved,
+            selected: 0,
+            messages: 0,
+            warm_ups,
+            now,
+            right,
+            started: None,
+            costs: HashMap::new(),
+        })
     }
 }
 
@@ -338,6 +370,9 @@ impl Sink for Ledger<'_> {
                 let answers = caps.settle(&mut change, &requests).await?;
                 answered(&mut decided, &again, answers);
             }
+        }
+        if let Some(warm_ups) = &self.warm_ups {
+            warm_ups.give(&mut change.connection(), &mut decided, self.now).await?;
         }
         self.selected += decided.len() as u64;
         let rows = in_order(decided);
@@ -364,6 +399,7 @@ struct Counting<'a> {
     store: &'a Store,
     caps: Option<Arbiter>,
     costs: Option<&'a Costs<'a>>,
+    books: Option<(&'a WarmUps<'a>, Books<'a>)>,
     now: Time,
     preview: Preview,
 }
@@ -381,6 +417,9 @@ impl Sink for Counting<'_> {
                 answered(&mut decided, &again, answers);
             }
         }
+        if let Some((warm_ups, books)) = &mut self.books {
+            warm_ups.preview(books, &mut decided, self.now);
+        }
         let preview = &mut self.preview;
         if let Some(costs) = self.costs {
             costs.of(&decided).await?.into_iter().for_each(|cost| cost::add(&mut preview.cost, cost));
@@ -390,6 +429,9 @@ impl Sink for Counting<'_> {
             match row.refusal {
                 Some(refusal) => *preview.refused.entry(refusal).or_default() += 1,
                 None => {
+                    if row.warm_up_day == Some(BEYOND) {
+                        preview.beyond += 1;
+                    }
                     if row.next_at.is_some() {
                         *preview.deferred.entry(row.detail.clone().unwrap_or_default()).or_default() += 1;
                     }

@@ -58,6 +58,10 @@ pub struct Due {
     pub event: Option<(String, i64)>,
     /// When it counts for caps if it leaves before the second of these; set when the caps are asked. Microseconds.
     pub counts: Option<(i64, i64)>,
+    /// The number of the day that a warm-up has given it; 0: it goes as the identity for what is beyond the numbers.
+    pub warm_up_day: Option<i64>,
+    /// When that day is over, for a letter that may leave today.
+    pub day_ends: Option<Time>,
     /// `except` holds now.
     pub excluded: bool,
     /// `recheck` is on, and segment and where hold no more.
@@ -88,6 +92,8 @@ impl Due {
             erased: false,
             event: None,
             counts: None,
+            warm_up_day: None,
+            day_ends: None,
             excluded: false,
             left: false,
         }
@@ -165,6 +171,7 @@ macro_rules! due_of {
             expires_at: next!(),
             attempts: next!(),
             code: next!(),
+            warm_up_day: next!(),
             first_try_at: next!(),
             person: Person {
                 external_id: next!(),
@@ -203,6 +210,7 @@ macro_rules! due_of {
                 left != 0
             },
             counts: None,
+            day_ends: None,
         }
     }};
 }
@@ -326,7 +334,7 @@ impl Store {
             ),
         };
         sql.push(&format!(
-            "SELECT m.id, m.run_id, m.customer_id, m.channel, m.arm, m.address, m.site, m.due_at, m.expires_at, m.attempts, m.code, {first_try_at},
+            "SELECT m.id, m.run_id, m.customer_id, m.channel, m.arm, m.address, m.site, m.due_at, m.expires_at, m.attempts, m.code, m.warm_up_day, {first_try_at},
                     {person}, c.erased_at, a.key, s.reason, s.until, t.state, t.at, w.state, w.at, "
         ));
         sql.push(match (again.event, self.dialect()) {

@@ -43,6 +43,7 @@ pub mod samples;
 pub mod tallies;
 pub mod why;
 pub mod trials;
+pub mod warm_up;
 
 pub use crate::types::{from_micros, micros};
 

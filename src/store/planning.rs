@@ -31,8 +31,8 @@ pub struct Selection {
     /// Attribute paths whose values are wanted, in order.
     pub attributes: Vec<String>,
     pub re_entry: Option<ReEntry>,
-    /// Whether the engagement of the first channel's address is wanted.
-    pub engagement: bool,
+    /// The channel (by its place) of whose address the last engagement is wanted.
+    pub engagement: Option<usize>,
     /// Whether it is wanted what says in which zone the customer lives.
     pub places: bool,
 }
@@ -87,6 +87,8 @@ pub struct Planned {
     pub expires_at: Option<i64>,
     /// When a message that waits by rule is taken up; it is deferred then.
     pub next_at: Option<i64>,
+    /// The number of its row among the days of a warm-up; 0: it goes as the identity that sends what is beyond the day's number.
+    pub warm_up_day: Option<i64>,
 }
 
 impl Planned {
@@ -181,11 +183,11 @@ impl Connection<'_> {
                 let first = end - count;
                 let column = |of: &dyn Fn(&Planned) -> i16| rows.iter().map(of).collect::<Vec<i16>>();
                 sqlx::query(
-                    "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
-                     SELECT v.id, $1, v.customer, v.entry, v.channel, v.arm, v.state, v.reason, v.detail, v.address, v.site, v.due, v.expires, v.next_at, $2
+                    "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, warm_up_day, changed_at)
+                     SELECT v.id, $1, v.customer, v.entry, v.channel, v.arm, v.state, v.reason, v.detail, v.address, v.site, v.due, v.expires, v.next_at, v.warm_up_day, $2
                      FROM UNNEST($3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::bigint[],
-                                 $12::bigint[], $13::text[], $14::bigint[], $15::bigint[])
-                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires, detail, next_at, entry)")
+                                 $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[])
+                          AS v(id, customer, channel, arm, state, reason, address, site, due, expires, detail, next_at, entry, warm_up_day)")
                     .bind(run.0).bind(micros(now))
                     .bind((first..end).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.customer).collect::<Vec<i64>>())
@@ -198,6 +200,7 @@ impl Connection<'_> {
                     .bind(rows.iter().map(|row| row.detail.as_deref()).collect::<Vec<Option<&str>>>())
                     .bind(rows.iter().map(|row| row.next_at).collect::<Vec<Option<i64>>>())
                     .bind(rows.iter().map(|row| row.entry).collect::<Vec<i64>>())
+                    .bind(rows.iter().map(|row| row.warm_up_day).collect::<Vec<Option<i64>>>())
                     .execute(&mut **connection).await.doing("write a plan")?;
                 let cut = blocks(rows, first);
                 let column = |of: fn(&(i64, i64, i64)) -> i64| cut.iter().map(of).collect::<Vec<i64>>();
@@ -214,11 +217,11 @@ impl Connection<'_> {
 fn inserted<'q>(run: RunId, first: i64, chunk: &'q [Planned], now: Time) -> Query<'q, Sqlite, SqliteArguments> {
     let mut text = String::with_capacity(chunk.len() * 40 + 400);
     text.push_str(
-        "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, changed_at)
-         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, ? FROM (VALUES ",
+        "INSERT INTO messages (id, run_id, customer_id, entry, channel, arm, state, reason, detail, address, site, due_at, expires_at, next_at, warm_up_day, changed_at)
+         SELECT column1, ?, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, column14, ? FROM (VALUES ",
     );
     for index in 0..chunk.len() {
-        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?,?)" });
+        text.push_str(if index == 0 { "(?,?,?,?,?,?,?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?,?,?,?,?,?,?)" });
     }
     text.push(')');
     let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(run.0).bind(micros(now)).persistent(chunk.len() == CHUNK);
@@ -236,12 +239,13 @@ fn inserted<'q>(run: RunId, first: i64, chunk: &'q [Planned], now: Time) -> Quer
             .bind(row.site.as_str())
             .bind(row.due_at)
             .bind(row.expires_at)
-            .bind(row.next_at);
+            .bind(row.next_at)
+            .bind(row.warm_up_day);
     }
     query
 }
 
-/// Rows of one statement: thirteen values each, and SQLite takes 32,766.
+/// Rows of one statement: fourteen values each, and SQLite takes 32,766.
 const CHUNK: usize = 1024;
 
 /// First and last number of each block, and when it is due: the messages of a block are due together.
@@ -352,7 +356,10 @@ impl Snapshot {
 fn question(selection: &Selection, dialect: Dialect) -> Sql {
     let mut sql = Sql::new(dialect);
     sql.push("SELECT c.id, c.draw_key, c.country");
-    sql.push(if selection.engagement { ", a0.engaged_at" } else { ", CAST(NULL AS BIGINT)" });
+    match selection.engagement {
+        Some(way) => sql.push(&format!(", a{way}.engaged_at")),
+        None => sql.push(", CAST(NULL AS BIGINT)"),
+    }
     sql.push(match selection.places {
         true => {
             ", c.zone, CASE WHEN c.country IS NULL THEN

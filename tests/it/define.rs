@@ -221,6 +221,36 @@ fn other_mistakes_are_one_message_each_as_well() {
         ("posthaste.yaml", "kind: smtp", "kind: ses", "not built yet"),
         ("posthaste.yaml", "public_url: https://go.shop.example", "public_url: go.shop.example", "no web address"),
         ("posthaste.yaml", "categories: [ retail ]", "categories: [ retail ]\ncoupons: { a: { valid: 3 days } }", "come from"),
+        (
+            "posthaste.yaml",
+            "categories: [ retail ]",
+            "categories: [ retail ]\ndomains: { new.example: { warm_up: { from: 2027-02-01 } } }",
+            "how fast does the warm-up",
+        ),
+        (
+            "posthaste.yaml",
+            "categories: [ retail ]",
+            "categories: [ retail ]\ndomains: { new.example: { warm_up: { from: 2027-02-30, plan: moderate } } }",
+            "2027-02-30",
+        ),
+        (
+            "posthaste.yaml",
+            "categories: [ retail ]",
+            "categories: [ retail ]\ndomains: { new.example: { warm_up: { from: 2027-02-01, days: [ 50, 0 ] } } }",
+            "`0`",
+        ),
+        (
+            "posthaste.yaml",
+            "categories: [ retail ]",
+            "categories: [ retail ]\ndomains: { new.example: { warm_up: { from: 2027-02-01, plan: moderate, beyond: nobody } } }",
+            "nobody",
+        ),
+        (
+            "posthaste.yaml",
+            "categories: [ retail ]",
+            "categories: [ retail ]\ndomains: { mail.shop.example: { warm_up: { from: 2027-02-01, plan: moderate, beyond: news } } }",
+            "warmed up itself",
+        ),
         ("posthaste.yaml", "categories: [ retail ]", "categories: [ retail ]\npolicy: { caps: [ { at_most: 1 } ] }", "no window"),
         (
             "posthaste.yaml",

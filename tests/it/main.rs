@@ -29,6 +29,7 @@ mod machines;
 mod plan;
 mod policy;
 mod urgent;
+mod warm_up;
 mod world;
 mod hillstrom;
 mod journal;

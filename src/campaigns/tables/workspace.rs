@@ -1,6 +1,6 @@
 //! posthaste.yaml (files.md §2).
 
-use super::super::fields::{Kind, Shape, Table, later, optional, required};
+use super::super::fields::{Choice, Kind, Shape, Table, later, optional, required};
 use super::{CHANNEL, policy};
 
 pub static WORKSPACE: Table = Table {
@@ -101,10 +101,34 @@ static DOMAIN: Table = Table {
     fields: &[
         optional("bounces", Shape::Host, "", "Domain of the envelope sender, where bounces come back"),
         optional("dkim", Shape::Map(&DKIM), "", "Signatures of this domain"),
-        later(
+        optional(
             "warm_up",
-            "Numbers a day for each mailbox site",
-            "warm-up comes with a later version; until then keep the volume low with `rate` of the provider",
+            Shape::Map(&WARM_UP),
+            "none",
+            "Numbers a day for each mailbox site, most engaged first, while the domain is new",
+        ),
+    ],
+};
+
+static RAMP: Choice = Choice { what: "plan", words: &["conservative", "moderate", "aggressive"], later: &[] };
+static WAIT: Choice = Choice { what: "answer to `beyond`", words: &["wait"], later: &[] };
+
+static WARM_UP: Table = Table {
+    name: "a warm-up",
+    fields: &[
+        required("from", Shape::Date, "The first day"),
+        optional("plan", Shape::Word(&RAMP), "", "How fast the numbers grow"),
+        optional(
+            "days",
+            Shape::List(&Shape::Whole { least: 1, most: 1_000_000_000 }),
+            "",
+            "Own numbers instead of a plan, a day each: [ 50, 100, 500 ]",
+        ),
+        optional(
+            "beyond",
+            Shape::Either(&[Shape::Word(&WAIT), Shape::Reference(Kind::Identity)]),
+            "wait",
+            "What is beyond the day's number waits, or is sent by this identity",
         ),
     ],
 };

@@ -192,6 +192,7 @@ fn audience(campaign: &Campaign, preview: &Preview) -> AudiencePlan {
         refused,
         messages,
         deferred: preview.deferred.clone(),
+        beyond: preview.beyond,
         by_channel,
         arms,
         sms_parts: None,

@@ -4,12 +4,12 @@ use super::view::Sample;
 use crate::campaigns::Definitions;
 use crate::dispatch::{Identity, Sending, Unsendable};
 use crate::plan::{Preview, add_saved};
+use crate::store::Store;
 use crate::store::blocks::{Due, Person};
 use crate::store::planning::Planned;
-use crate::store::{Store, micros};
 use crate::templates::sms;
 use crate::tracking::Tokens;
-use crate::types::{Channel, RunId, Time};
+use crate::types::{Channel, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,30 +34,7 @@ impl Studio {
 
 /// A row of the ledger that was never written.
 pub fn due(customer: i64, person: Person, channel: Channel, arm: i16, address: Option<String>, now: Time) -> Due {
-    Due {
-        id: customer,
-        run: RunId(0),
-        customer,
-        channel,
-        arm,
-        address,
-        site: String::new(),
-        due_at: micros(now),
-        expires_at: None,
-        attempts: 0,
-        code: None,
-        first_try_at: None,
-        person,
-        key: None,
-        suppression: None,
-        consent: None,
-        consent_to_all: None,
-        erased: false,
-        event: None,
-        counts: None,
-        excluded: false,
-        left: false,
-    }
+    Due { id: customer, customer, ..Due::alone(channel, arm, address, now, person) }
 }
 
 /// The samples of a preview, rendered.

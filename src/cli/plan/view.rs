@@ -72,6 +72,8 @@ pub struct AudiencePlan {
     pub messages: u64,
     /// Those among the messages that would wait by rule, by what they wait for.
     pub deferred: BTreeMap<String, u64>,
+    /// Those among the messages that go as the identity for what a warm-up has no room for.
+    pub beyond: u64,
     pub by_channel: BTreeMap<String, u64>,
     pub arms: Vec<ArmPlan>,
     /// SMS parts over the samples that were rendered: least and most.
@@ -189,8 +191,11 @@ fn audience(out: &mut String, audience: &AudiencePlan) {
     if audience.messages > 0 {
         let _ = writeln!(out, "    messages  {}", listed(audience.by_channel.iter().map(|(channel, count)| format!("{channel} {count}"))));
     }
-    if !audience.deferred.is_empty() {
-        let _ = writeln!(out, "    deferred  {}", listed(audience.deferred.iter().map(|(why, count)| format!("{count} wait: {why}"))));
+    for (index, (why, count)) in audience.deferred.iter().enumerate() {
+        let _ = writeln!(out, "    {:<9} {count} wait: {why}", if index == 0 { "deferred" } else { "" });
+    }
+    if audience.beyond > 0 {
+        let _ = writeln!(out, "    beyond    {} go as another identity: the warm-up has no room for them that day", audience.beyond);
     }
     if let Some((least, most)) = audience.sms_parts {
         let parts = if least == most { format!("{least}") } else { format!("{least} to {most}") };
@@ -280,6 +285,7 @@ mod tests {
                     refused: BTreeMap::from([("held_out".into(), 12), ("no_consent".into(), 8)]),
                     messages: 100,
                     deferred: BTreeMap::from([("quiet hours".into(), 10)]),
+                    beyond: 0,
                     by_channel: BTreeMap::from([("email".into(), 90), ("sms".into(), 10)]),
                     arms: vec![
                         ArmPlan { arm: "plain".into(), held_out: false, customers: 54 },

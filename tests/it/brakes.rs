@@ -6,8 +6,11 @@ use crate::shop::{Shop, write_customers};
 use crate::world::{World, advertising};
 use posthaste::store::control::Stopped;
 use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
+use posthaste::policy::stops::Seen;
 use posthaste::store::nodes::Working;
-use posthaste::types::{RunState, Time};
+use posthaste::store::stops::OUTCOMES_OF_RUN;
+use posthaste::store::{Dialect, Store};
+use posthaste::types::{RunId, RunState, Time};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -196,5 +199,40 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn an_automatic_stop_adds_up_one_run_without_reading_the_others() {
+    for database in databases().await {
+        let world = World::new(&database);
+        // Fifty runs of two hundred messages, their numbers taken by turns: accepted, accepted and bounced, no such address, another failure.
+        let number = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)";
+        let sql = format!(
+            "{number} INSERT INTO messages (id, run_id, customer_id, channel, arm, state, reason, due_at, changed_at, bounced_at)
+             SELECT i, i % 50 + 1, i / 50, 1, 1, CASE WHEN i / 50 % 4 < 2 THEN 7 ELSE 8 END, CASE i / 50 % 4 WHEN 2 THEN 101 WHEN 3 THEN 109 END, 0, 0,
+                    CASE WHEN i / 50 % 4 = 1 THEN 5 END FROM n"
+        );
+        posthaste::on_writer!(&world.store, pool => { sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap(); });
+        world.execute("ANALYZE messages").await;
+        let seen = world.store.seen_of_run(RunId(7)).await.unwrap();
+        assert_eq!(seen, Seen { delivered: 50, failures: 100, hard_bounces: 50, ..Seen::default() }, "{}", database.name);
+        let explained = match (&world.store, world.store.dialect()) {
+            (Store::Sqlite(sqlite), Dialect::Sqlite) => {
+                let sql = format!("EXPLAIN QUERY PLAN {OUTCOMES_OF_RUN}");
+                let rows: Vec<(i64, i64, i64, String)> =
+                    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(7_i64).fetch_all(&sqlite.read).await.unwrap();
+                rows.into_iter().map(|row| row.3).collect::<Vec<_>>()
+            }
+            (Store::Postgres(pool), _) => {
+                let sql = format!("EXPLAIN {OUTCOMES_OF_RUN}");
+                let rows: Vec<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(7_i64).fetch_all(pool).await.unwrap();
+                rows.into_iter().map(|row| row.0).collect()
+            }
+            _ => unreachable!(),
+        };
+        let explained = explained.join("\n");
+        assert!(explained.to_lowercase().contains("index") && explained.contains("run_id"), "{explained}");
+        assert!(!explained.contains("SCAN messages") && !explained.contains("Seq Scan"), "{explained}");
     }
 }

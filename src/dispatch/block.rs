@@ -234,7 +234,8 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: L
         of_allowed.push(open);
         allowed.push(due);
     }
-    let allowed = match permits::ask(inner, &sending, campaign, allowed).await {
+    let claims: Vec<Claim> = of_allowed.iter().map(|open| open.claim).collect();
+    let allowed = match permits::ask(inner, &sending, campaign, (allowed, claims)).await {
         Ok(allowed) => allowed,
         Err(error) => {
             // They stay as they were.
@@ -247,6 +248,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: L
         match permit {
             Permit::Refused(why, detail) => leave(inner, open, due.id, MessageState::Refused, Some(why.code()), Some(detail)),
             Permit::Later { until, why } => defer(inner, open, &due, until, why),
+            Permit::Switched => open.one_done(),
             Permit::Granted if !inner.may_go(claimed.run) => stay(inner, open, &due, Time::UNIX_EPOCH, None),
             Permit::Granted => prepare(inner, open, (&sending, campaign), due, &mut patience, inner.clock.now()).await,
         }

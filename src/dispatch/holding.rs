@@ -22,6 +22,14 @@ impl Holding {
         self.working().messages.extend(ids);
     }
 
+    /// These are about to be given back in a transaction that has them locked: from its commit on they may be taken up anew.
+    pub fn let_go(&self, ids: &[i64]) {
+        let mut working = self.working();
+        for id in ids {
+            working.messages.remove(id);
+        }
+    }
+
     pub fn now(&self) -> Working {
         self.working().clone()
     }

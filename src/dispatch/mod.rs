@@ -17,6 +17,7 @@ mod compose;
 mod hand_over;
 mod holding;
 mod lanes;
+mod otherwise;
 mod parts;
 mod permits;
 mod rate;

@@ -3,6 +3,7 @@
 
 use super::Inner;
 use super::compose::Sending;
+use super::otherwise::{self, Full, Way};
 use super::warm_up;
 use crate::campaigns::{Campaign, Supply};
 use crate::plan::{Arbiter, Place, Request, country_of_phone, message_of};
@@ -10,6 +11,7 @@ use crate::policy::quiet::{Quiet, released};
 use crate::policy::{Subject, zones_of};
 use crate::store::blocks::Due;
 use crate::store::coupons::Draw;
+use crate::store::ledger::Claim;
 use crate::store::{self, from_micros, micros};
 use crate::types::{Channel, Refusal, Time};
 use std::collections::{BTreeMap, HashMap};
@@ -24,14 +26,24 @@ pub(super) enum Permit {
     },
     /// A cap has no room, or a coupon no code.
     Refused(Refusal, String),
+    /// It goes by another channel, and waits there already.
+    Switched,
 }
 
-/// The answers for a claim's messages, in their order.
-pub(super) async fn ask(inner: &Inner, sending: &Sending, campaign: &Campaign, dues: Vec<Due>) -> Result<Vec<(Due, Permit)>, store::Error> {
+/// The answers for a claim's messages, in their order; `claims` is by what right each is ours.
+pub(super) async fn ask(
+    inner: &Inner,
+    sending: &Sending,
+    campaign: &Campaign,
+    (dues, claims): (Vec<Due>, Vec<Claim>),
+) -> Result<Vec<(Due, Permit)>, store::Error> {
     let workspace = &sending.compiled.definitions.workspace;
     let policy = &workspace.policy;
     let now = inner.clock.now();
-    let channels: Vec<Channel> = Channel::ALL.iter().copied().filter(|channel| dues.iter().any(|due| due.channel == *channel)).collect();
+    let goes_by = |due: &Due, channel: Channel| {
+        due.channel == channel || otherwise::other(campaign, due).is_some_and(|message| message.channel == channel)
+    };
+    let channels: Vec<Channel> = Channel::ALL.iter().copied().filter(|channel| dues.iter().any(|due| goes_by(due, *channel))).collect();
     let quiet: HashMap<Channel, Quiet> =
         channels.iter().map(|channel| (*channel, Quiet::new(policy, &Subject::of(campaign, *channel)))).collect();
     let countries: Vec<Option<String>> = if policy.caps.is_empty() && quiet.values().all(Quiet::is_empty) {
@@ -53,7 +65,7 @@ pub(super) async fn ask(inner: &Inner, sending: &Sending, campaign: &Campaign, d
     if !sending.run.is_test && !answers.is_empty() {
         let arbiter = Arbiter::new(&inner.store, policy, workspace.zone, campaign, sending.run.campaign, &channels, now).await?;
         if let Some(mut caps) = arbiter {
-            ask_caps(inner, &mut caps, &mut answers, &countries, now).await?;
+            ask_caps(inner, (sending, campaign), &mut caps, &mut answers, (&countries, &claims), now).await?;
         }
         warm_up::ask(inner, sending, campaign, &mut answers, now).await?;
     }
@@ -113,9 +125,10 @@ fn made(pattern: &str, mut secret: u128) -> String {
 
 async fn ask_caps(
     inner: &Inner,
+    (sending, campaign): (&Sending, &Campaign),
     caps: &mut Arbiter,
     answers: &mut [(Due, Permit)],
-    countries: &[Option<String>],
+    (countries, claims): (&[Option<String>], &[Claim]),
     now: Time,
 ) -> Result<(), store::Error> {
     let requests: Vec<Request> = answers
@@ -139,7 +152,8 @@ async fn ask_caps(
     let mut change = inner.store.change("ask the caps again").await?;
     let places = caps.settle(&mut change, &requests).await?;
     let mut reserved = Vec::with_capacity(places.len());
-    for ((due, permit), place) in answers.iter_mut().zip(places) {
+    let mut full = Vec::new();
+    for (index, ((due, permit), place)) in answers.iter_mut().zip(places).enumerate() {
         match place {
             Place::Taken { at, until, stands } => {
                 if !stands {
@@ -151,8 +165,24 @@ async fn ask_caps(
                 reserved.push(caps.reservation(due.customer, due.id, due.channel, until));
                 *permit = Permit::Later { until: from_micros(until), why: detail };
             }
-            // The other channel is chosen when a run is planned; now it is too late for it.
-            Place::Otherwise(detail) | Place::Full(detail) => *permit = Permit::Refused(Refusal::Capped, detail),
+            Place::Otherwise(detail) => {
+                *permit = Permit::Refused(Refusal::Capped, detail);
+                full.push(index);
+            }
+            Place::Full(detail) => *permit = Permit::Refused(Refusal::Capped, detail),
+        }
+    }
+    if !full.is_empty() {
+        let full = full.into_iter().filter_map(|place| {
+            let (due, _) = answers.get(place)?;
+            Some(Full { place, due, claim: *claims.get(place)?, country: countries.get(place)?.as_deref() })
+        });
+        for (place, way) in otherwise::switch(inner, (sending, campaign), caps, &mut change, full.collect(), now).await? {
+            let Some((_, permit)) = answers.get_mut(place) else { continue };
+            *permit = match way {
+                Way::Switched => Permit::Switched,
+                Way::Full(detail) => Permit::Refused(Refusal::Capped, detail),
+            };
         }
     }
     change.connection().reserve_again(&reserved).await?;

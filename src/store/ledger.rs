@@ -181,6 +181,17 @@ pub(super) const WAKE: (&str, &str) = (
     "UPDATE runs SET state = $2, finished_at = NULL WHERE state = $3 AND id IN (SELECT m.run_id FROM messages m WHERE m.next_at IS NOT NULL AND m.id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS e(value)))",
 );
 
+/// The condition that a message is still what its claim took: rows `r` with block and fence, of the process `node`.
+pub(super) fn held_by(node: &str) -> String {
+    format!(
+        "((r.block > 0 AND messages.state = {planned} AND EXISTS (SELECT 1 FROM blocks b WHERE b.id = r.block AND b.fence = r.fence AND b.node_id = {node}))
+          OR (r.block = 0 AND messages.state IN ({retry}, {deferred}) AND messages.next_at = r.fence AND messages.node_id = {node}))",
+        planned = MessageState::Planned.code(),
+        retry = MessageState::Retry.code(),
+        deferred = MessageState::Deferred.code(),
+    )
+}
+
 fn json<T: serde::Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).unwrap_or_else(|_| "[]".into())
 }
@@ -198,10 +209,7 @@ impl Store {
             MessageState::Uncertain.code(),
             MessageState::Accepted.code(),
         );
-        let held = format!(
-            "((r.block > 0 AND messages.state = {planned} AND EXISTS (SELECT 1 FROM blocks b WHERE b.id = r.block AND b.fence = r.fence AND b.node_id = $3))
-              OR (r.block = 0 AND messages.state IN ({retry}, {deferred}) AND messages.next_at = r.fence AND messages.node_id = $3))"
-        );
+        let held = held_by("$3");
         in_transaction!(self, "write to the ledger", transaction => {
             let mut granted = Vec::new();
             if !batch.marks.is_empty() {

@@ -39,6 +39,7 @@ pub mod simulated;
 pub mod sql;
 pub mod stops;
 pub mod suppressions;
+pub mod switches;
 pub mod samples;
 pub mod tallies;
 pub mod why;

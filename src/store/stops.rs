@@ -21,7 +21,8 @@ pub(super) fn seen_state(message: &str, run: &str) -> String {
 /// What came of the messages of a run: state, reason, how many, how many of them bounced. Walks the run's part of the index that keeps a customer from
 /// being planned twice, never the other runs' messages; the rows lie close together, for they are numbered as they were planned, a window of customers
 /// after another.
-pub const OUTCOMES_OF_RUN: &str = "SELECT state, COALESCE(reason, 0), COUNT(*), COUNT(bounced_at) FROM messages WHERE run_id = $1 GROUP BY 1, 2";
+pub const OUTCOMES_OF_RUN: &str =
+    "SELECT state, COALESCE(reason, 0), COUNT(*), COUNT(bounced_at) FROM messages WHERE run_id = $1 GROUP BY 1, 2";
 
 impl Store {
     /// Runs that hand over now, of which something bad came back; not those that a person has let go on.
@@ -43,7 +44,8 @@ impl Store {
     pub async fn seen_of_run(&self, run: RunId) -> Result<Seen, Error> {
         let doing = "add up what came back";
         let mut seen = Seen::default();
-        let rows: Vec<(i16, i32, i64, i64)> = on_pool!(self, pool => sqlx::query_as(OUTCOMES_OF_RUN).bind(run.0).fetch_all(pool).await).doing(doing)?;
+        let rows: Vec<(i16, i32, i64, i64)> =
+            on_pool!(self, pool => sqlx::query_as(OUTCOMES_OF_RUN).bind(run.0).fetch_all(pool).await).doing(doing)?;
         for (state, reason, count, bounced) in rows {
             let count = u64::try_from(count).unwrap_or(0);
             let is_hard =

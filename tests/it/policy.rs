@@ -4,7 +4,7 @@ use crate::databases::{Database, databases};
 use crate::processes::{command, posthaste};
 use crate::shop::Shop;
 use crate::world::{World, advertising};
-use posthaste::types::{Channel, Time};
+use posthaste::types::{Channel, ConsentState, Time};
 
 const SALE: &str = advertising!();
 
@@ -188,6 +188,151 @@ async fn a_message_that_slips_into_another_day_is_asked_again_there() {
         assert_eq!(world.sums("late").await, "selected 1, capped 1", "{}", database.name);
         assert_eq!(world.sums("next-day").await, "selected 1, accepted 1", "{}", database.name);
         assert_eq!(world.number("SELECT COUNT(*) FROM reservations WHERE is_handed_over = 1").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cap_met_when_the_time_has_come_sends_on_by_the_other_channel_as_when_planned() {
+    for database in databases().await {
+        let world = asked_too_late(&database, "").await;
+        // Three have no other way; three wait until it is no longer quiet.
+        assert_eq!(world.sums("late").await, "selected 6, capped 3, deferred 3", "{}", database.name);
+        world.run_until("2027-03-02T12:00:00Z").await;
+        assert_eq!(world.sums("late").await, "selected 6, capped 3, accepted 3", "{}", database.name);
+        let texts: Vec<String> = world.outbox().into_iter().filter(|to| to.starts_with('+')).collect();
+        assert_eq!(texts, ["+380671234501", "+380671234502", "+380671234506"], "{}", database.name);
+        let rows = "SELECT COUNT(*) FROM messages m JOIN reservations r ON r.message_id = m.id AND r.channel = m.channel AND r.is_handed_over = 1 WHERE m.channel = 2";
+        assert_eq!(world.number(rows).await, 3, "{}", database.name);
+        let given = "SELECT CAST(COALESCE(SUM(given), 0) - (SELECT COUNT(*) FROM warm_up_freed) AS BIGINT) FROM warm_up_days";
+        assert_eq!(world.number(given).await, 6, "{}: a letter that did not go takes no day of a warm-up", database.name);
+    }
+    for database in databases().await {
+        // What the texts would cost was not reckoned when it was planned.
+        let world = asked_too_late(&database, "limits: { cost: 100 EUR }\n").await;
+        assert_eq!(world.sums("late").await, "selected 6, capped 6", "{}", database.name);
+    }
+}
+
+/// The campaign `late` was planned for the evening and stopped until after midnight; by then everyone has had the day's letter.
+async fn asked_too_late(database: &Database, rest: &str) -> World {
+    let mut world = World::new(database);
+    world.policy(
+        "policy:
+  quiet_hours: [ { channel: sms, hours: 00:00 to 09:00 } ]
+  caps: [ { channel: email, at_most: 1, per: day, if_reached: otherwise }, { channel: sms, at_most: 1, per: day } ]",
+    );
+    let text = world.files.text("posthaste.yaml").unwrap().replace("kind: catcher }", "kind: catcher, price: 0.01 EUR }");
+    let warm_up = "domains: { mail.shop.example: { warm_up: { from: 2027-03-01, days: [ 100, 100 ] } } }";
+    world.files.insert("posthaste.yaml", format!("{text}{warm_up}\n"));
+    let both = "message: { template: hello, subject: \"Hello\", otherwise: { channel: sms, text: \"Hello\" } }";
+    advertising(&mut world, "late", "2027-03-01 19:00", &format!("{rest}{both}"));
+    advertising(&mut world, "next-day", "2027-03-02 00:01", "");
+    // Two with a phone, one without, one who wants no texts, and two people with one phone.
+    for (email, phone) in [
+        ("ada@example.org", "+380671234501"),
+        ("bo@example.org", "+380671234502"),
+        ("phoneless@example.org", ""),
+        ("silent@example.org", "+380671234504"),
+        ("elder@example.org", "+380671234506"),
+        ("younger@example.org", "+380671234506"),
+    ] {
+        let id = world.person(email).await;
+        if !phone.is_empty() {
+            world.address(id, Channel::Sms, phone).await;
+        }
+        if email.starts_with("silent") {
+            world.consent(id, Channel::Sms, ConsentState::Withdrawn).await;
+        }
+    }
+    world.apply().await;
+    world.clock.advance_to("2027-03-01T19:00:00Z".parse().unwrap());
+    let engine = world.engine().await;
+    engine.plan().await.unwrap();
+    engine.end().await.unwrap();
+    drop(engine);
+    world.store.pause_campaign("late", Some(world.clock.now())).await.unwrap();
+    world.run_until("2027-03-02T00:30:00Z").await;
+    assert_eq!(world.sums("next-day").await, "selected 6, accepted 6", "{}", database.name);
+    world.store.pause_campaign("late", None).await.unwrap();
+    world.run_until("2027-03-02T01:00:00Z").await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_engines_that_send_on_by_another_channel_at_once_never_exceed_its_cap() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy(
+            "policy: { caps: [ { channel: email, at_most: 1, per: day, if_reached: otherwise }, { channel: sms, at_most: 1, per: day } ] }",
+        );
+        let both = "message: { template: hello, subject: \"Hello\", expires: 10 days, otherwise: { channel: sms, text: \"Hello\", expires: 10 days } }";
+        for key in ["one", "two", "three"] {
+            // Each on a day of its own, so that none is in the other's way when they are planned.
+            let day = ["one", "two", "three"].iter().position(|other| *other == key).unwrap();
+            advertising(&mut world, key, &format!("2027-03-0{} 10:00", day + 1), both);
+        }
+        advertising(&mut world, "first", "2027-03-04 10:00", "");
+        for number in 0..600 {
+            let id = world.person(&format!("p{number}@example.org")).await;
+            // Neighbours share a phone.
+            world.address(id, Channel::Sms, &format!("+38067{:07}", 1_000_000 + number / 2)).await;
+        }
+        world.apply().await;
+        for day in 1..=3 {
+            world.clock.advance_to(format!("2027-03-0{day}T10:00:00Z").parse().unwrap());
+            let engine = world.engine().await;
+            engine.plan().await.unwrap();
+            engine.end().await.unwrap();
+            world.store.pause_campaign(["one", "two", "three"][day - 1], Some(world.clock.now())).await.unwrap();
+        }
+        world.run_until("2027-03-04T10:30:00Z").await;
+        assert_eq!(world.sums("first").await, "selected 600, accepted 600", "{}", database.name);
+        for key in ["one", "two", "three"] {
+            world.store.pause_campaign(key, None).await.unwrap();
+        }
+        // On SQLite there is only one.
+        let mut engines = vec![world.engine().await];
+        if database.name == "postgres" {
+            world.clock.advance_to(world.clock.now() + chrono::TimeDelta::seconds(1));
+            engines.push(world.engine().await);
+        }
+        for _ in 0..4 {
+            for turn in futures_util::future::join_all(engines.iter().map(|engine| engine.turn())).await {
+                turn.unwrap();
+            }
+        }
+        for engine in engines {
+            engine.end().await.unwrap();
+        }
+        let texts: Vec<String> = world.outbox().into_iter().filter(|to| to.starts_with('+')).collect();
+        let each: std::collections::BTreeSet<&String> = texts.iter().collect();
+        // Of two with one phone the elder keeps it, as when it is planned.
+        assert_eq!((texts.len(), each.len()), (300, 300), "{}: one text a phone", database.name);
+        let twice = "SELECT COUNT(*) FROM (SELECT customer_id FROM messages WHERE channel = 2 AND state = 7 GROUP BY customer_id HAVING COUNT(*) > 1) AS twice";
+        assert_eq!(world.number(twice).await, 0, "{}", database.name);
+        let shared = "SELECT COUNT(*) FROM (SELECT run_id, address FROM messages WHERE channel = 2 AND state = 7 GROUP BY run_id, address HAVING COUNT(*) > 1) AS shared";
+        assert_eq!(world.number(shared).await, 0, "{}", database.name);
+        for key in ["one", "two", "three"] {
+            world.funnel(key).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_was_tried_and_slips_into_another_day_goes_by_the_other_channel() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { caps: [ { channel: email, at_most: 1, per: day, if_reached: otherwise } ] }");
+        let otherwise = "otherwise: { channel: sms, text: \"Hello\" } }";
+        advertising(&mut world, "late", "2027-03-01 21:55", &format!("message: {{ template: hello, subject: \"Hello\", {otherwise}"));
+        advertising(&mut world, "next-day", "2027-03-01 22:01", "");
+        let busy = world.person("busy@example.org").await;
+        world.address(busy, Channel::Sms, "+380671234501").await;
+        // In Kyiv, where the number is from, the day ends at ten.
+        world.apply().await;
+        world.run_until("2027-03-02T12:00:00Z").await;
+        assert_eq!(world.sums("late").await, "selected 1, accepted 1", "{}", database.name);
+        assert_eq!(world.outbox(), ["+380671234501", "busy@example.org"], "{}", database.name);
     }
 }
 

@@ -12,7 +12,6 @@ use super::write::{Ledger, Sink, samples, selection};
 use super::{Error, Planner};
 use crate::campaigns::{Campaign, Definitions, IfInside, ReEntry, Schedule, Trigger, Workspace, response};
 use crate::literals::Money;
-use crate::policy::stops;
 use crate::schedule::local_time;
 use crate::segments::{ConsentIs, Moment, Samples, ZoneInForce, properties_hold};
 use crate::store::definitions::CampaignRow;
@@ -131,16 +130,8 @@ impl Planner {
             if let (Some(costs), Some(limit)) = (&costs, &campaign.limit_cost) {
                 ledger.costs = within_cost(costs, &mut decided, limit, cost).await?;
             }
+            ledger.approval = definitions.workspace.policy.approval.as_ref();
             ledger.take(decided).await?;
-        }
-        let policy = &definitions.workspace.policy;
-        if policy.approval.is_some() {
-            let messages = self.store.messages_of_run(run.id).await?;
-            if let Some(why) = stops::approval(policy.approval.as_ref(), campaign.class, messages)
-                && self.store.ask_approval(run.id, &why, now).await?
-            {
-                tracing::error!(campaign = run.key, run = run.number, owner = campaign.owner, why, "held: a person has to look");
-            }
         }
         Ok(())
     }

@@ -6,10 +6,12 @@ use super::decide::{Decided, Decider, asks_for_places, attributes, messages};
 use super::due::Occurrence;
 use super::limits::{Ahead, walk};
 use super::warm_up::{self, Books, WarmUps};
-use crate::campaigns::{Campaign, Definitions, Order, ReEntry};
+use crate::campaigns::{Approval, Campaign, Definitions, Order, ReEntry};
 use crate::kill_points::{Point, reached};
+use crate::policy::stops;
 use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
+use crate::store::batch::Connection;
 use crate::store::blocks::Person;
 use crate::store::planning::{self, Planned, Selection};
 use crate::store::planning_right::Right;
@@ -316,6 +318,8 @@ pub(super) struct Ledger<'a> {
     pub started: Option<Started>,
     /// Customer and entry → cost, of what a trigger started.
     pub costs: HashMap<(i64, i64), i64>,
+    /// From how many messages on a second person must agree to what a trigger started.
+    pub approval: Option<&'a Approval>,
 }
 
 impl<'a> Ledger<'a> {
@@ -347,6 +351,7 @@ impl<'a> Ledger<'a> {
             right,
             started: None,
             costs: HashMap::new(),
+            approval: None,
         })
     }
 }
@@ -388,10 +393,35 @@ impl Sink for Ledger<'_> {
             let last = first + i64::try_from(rows.len()).unwrap_or(0) - 1;
             connection.reserve_planned((first, last), self.run.campaign, self.campaign.priority, self.now).await?;
         }
+        let asked = match self.approval.filter(|_| self.run.approval.is_none()) {
+            Some(rule) => ask_approval(&mut connection, rule, self.run, self.campaign, self.now).await?,
+            None => None,
+        };
         change.commit("write a plan").await?;
+        if let Some(why) = asked {
+            tracing::error!(campaign = self.run.key, run = self.run.number, owner = self.campaign.owner, why, "held: a person has to look");
+        }
         reached(Point::MidPlan);
         Ok(())
     }
+}
+
+/// Holds a run of triggers with more messages than may go without a second person's agreement; why, when it does.
+async fn ask_approval(
+    connection: &mut Connection<'_>,
+    rule: &Approval,
+    run: &Run,
+    campaign: &Campaign,
+    now: Time,
+) -> Result<Option<String>, store::Error> {
+    // Counted no further than the question wants: more are counted once, for the words.
+    let enough = connection.messages_of_run(run.id, rule.above.saturating_add(1)).await?;
+    if stops::approval(Some(rule), campaign.class, enough).is_none() {
+        return Ok(None);
+    }
+    let messages = connection.messages_of_run(run.id, u64::MAX).await?;
+    let Some(why) = stops::approval(Some(rule), campaign.class, messages) else { return Ok(None) };
+    Ok(connection.ask_approval(run.id, &why, now).await?.then_some(why))
 }
 
 /// Only counts.

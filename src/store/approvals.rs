@@ -2,10 +2,12 @@
 //!
 //! Until then such a run is held like one that was stopped by itself (`stops`): paused, with `held_at`. Nothing but [`Store::approve_run`] lets it go.
 
-use super::audit::Audit;
+use super::audit::{self, Audit};
+use super::batch::{Connection, Field, table};
 use super::{Doing, Error, Store, micros};
 use crate::on_writer;
-use crate::types::{RunId, RunState, Time};
+use crate::types::{MessageState, RunId, RunState, Time};
+use serde_json::json;
 
 /// What came of somebody's agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,40 @@ pub(super) fn where_it_stood() -> String {
     )
 }
 
+impl Connection<'_> {
+    /// How many messages a run has, refusals left out, as far as this transaction sees; counted no further than `most`.
+    pub async fn messages_of_run(&mut self, run: RunId, most: u64) -> Result<u64, Error> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM (SELECT m.id FROM {} AS given JOIN messages m ON m.run_id = given.id AND m.state <> {} LIMIT {}) AS counted",
+            table(self.dialect(), &[("id", Field::Long)]),
+            MessageState::Refused.code(),
+            i64::try_from(most).unwrap_or(i64::MAX)
+        );
+        let count: Vec<(i64,)> = self.read("count the messages of a run", sql, &json!([{ "id": run.0 }]).to_string()).await?;
+        Ok(count.first().and_then(|(count,)| u64::try_from(*count).ok()).unwrap_or(0))
+    }
+
+    /// Holds a run that has grown so large that a second person must agree, in the transaction in which it grows, so that no message too many leaves
+    /// before; `false` when it is over, or was asked before. One that a person has paused is held too: whoever resumes it must have the agreement.
+    pub async fn ask_approval(&mut self, run: RunId, why: &str, now: Time) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE runs SET state = {paused}, held_at = COALESCE(held_at, {now}), approval_why = given.why
+             FROM {given} AS given WHERE runs.id = given.id AND runs.state IN ({ready}, {running}, {paused}) AND runs.approval_why IS NULL",
+            paused = RunState::Paused.code(),
+            ready = RunState::Ready.code(),
+            running = RunState::Running.code(),
+            now = micros(now),
+            given = table(self.dialect(), &[("id", Field::Long), ("why", Field::Text)]),
+        );
+        let held = self.write("hold a run", sql, &json!([{ "id": run.0, "why": why }]).to_string()).await? > 0;
+        if held {
+            let (who, action, subject) = ("posthaste".into(), "hold".into(), format!("run {run}"));
+            audit::write(self, &Audit { at: now, who, action, subject, detail: Some(why.into()) }).await?;
+        }
+        Ok(held)
+    }
+}
+
 impl Store {
     /// Who applied the run's version; what a second person must not be.
     pub async fn applied_by(&self, run: RunId) -> Result<Option<String>, Error> {
@@ -35,11 +71,6 @@ impl Store {
         let row: Option<(String,)> =
             crate::on_pool!(self, pool => sqlx::query_as(sql).bind(run.0).fetch_optional(pool).await).doing("read who applied a run")?;
         Ok(row.map(|(who,)| who))
-    }
-
-    /// Holds a run that has grown so large that a second person must agree, once; `false` when it is over, paused, or was agreed to.
-    pub async fn ask_approval(&self, run: RunId, why: &str, now: Time) -> Result<bool, Error> {
-        self.hold_once(run, "approval_why", why, now).await
     }
 
     /// Somebody agrees to a run. That it is not the one who applied it is asked in the same statement.

@@ -176,14 +176,6 @@ impl Store {
         Ok(rows.into_iter().map(|(customer,)| customer).collect())
     }
 
-    /// How many messages a run has so far, refusals left out.
-    pub async fn messages_of_run(&self, run: RunId) -> Result<u64, Error> {
-        let sql = format!("SELECT COUNT(*) FROM messages WHERE run_id = $1 AND state <> {}", MessageState::Refused.code());
-        let (count,): (i64,) = on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run.0).fetch_one(pool).await)
-            .doing("count the messages of a run")?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
-
     /// How many messages a campaign's triggers have made on a day, refusals left out, and what they cost in minor units of the limit's currency.
     pub async fn day_so_far(&self, campaign: CampaignId, day: &str) -> Result<(u64, i64), Error> {
         let sql = format!(

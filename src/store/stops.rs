@@ -75,13 +75,8 @@ impl Store {
 
     /// Holds a run that hands over, once; `false` when it is over, paused, or was let go on by a person.
     pub async fn hold_run(&self, run: RunId, why: &str, now: Time) -> Result<bool, Error> {
-        self.hold_once(run, "held_why", why, now).await
-    }
-
-    /// `column`: where the reason is written, and where one that stands already keeps the run from being held again.
-    pub(super) async fn hold_once(&self, run: RunId, column: &str, why: &str, now: Time) -> Result<bool, Error> {
         let sql = format!(
-            "UPDATE runs SET state = {}, held_at = $2, {column} = $3 WHERE id = $1 AND state IN ({}, {}) AND {column} IS NULL",
+            "UPDATE runs SET state = {}, held_at = $2, held_why = $3 WHERE id = $1 AND state IN ({}, {}) AND held_why IS NULL",
             RunState::Paused.code(),
             RunState::Ready.code(),
             RunState::Running.code()

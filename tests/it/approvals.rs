@@ -136,3 +136,116 @@ fn the_commands_name_who_must_agree_and_refuse_the_one_who_applied() {
     let (code, said) = refused(&["runs", "approve", "letter", "1", "--yes"]);
     assert_eq!(code, Some(1), "{said}");
 }
+
+/// Who has a number from 1 to `count` bought something; `entry` keeps the events of several calls apart.
+async fn buys(world: &World, count: i64, entry: u8) {
+    let key = world.store.pick("CAST(printf('%014d', c.id) || $2 AS BLOB)", "convert_to(lpad(c.id::text, 14, '0') || $2, 'UTF8')");
+    let none = world.store.pick("'{}'", "'{}'::jsonb");
+    let sql = format!(
+        "INSERT INTO events (customer_id, name, occurred_at, received_at, properties, source_key)
+         SELECT c.id, 'purchase', $3, $3, {none}, {key} FROM customers c WHERE c.id <= $1"
+    );
+    let now = posthaste::types::micros(world.clock.now());
+    let entry = format!("{entry:02}");
+    posthaste::on_writer!(&world.store, pool => { sqlx::query(sqlx::AssertSqlSafe(sql)).bind(count).bind(&entry).bind(now).execute(pool).await.unwrap(); });
+    world
+        .execute(
+            "INSERT INTO starts (campaign_id, entry, customer_id, at) SELECT k.id, e.id, e.customer_id, e.occurred_at FROM events e
+             JOIN campaigns k ON k.key = 'thanks' WHERE e.name = 'purchase' AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.entry = e.id)",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn what_triggers_start_is_held_with_the_first_message_too_many_and_none_of_that_batch_has_left() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { approval: { class: advertising, above: 1500 } }");
+        world.campaign(
+            "thanks",
+            &format!(
+                "{}message: {{ template: hello, subject: \"Hello\", expires: 2 days }}\n",
+                advertising!(
+                    "audience: { segment: everyone, holdout: 0% }\n",
+                    "schedule: { when: { event: purchase } }\n",
+                    "if_inside: separate\n"
+                )
+            ),
+        );
+        world.crowd(900, &["UTC"]).await;
+        world.apply().await;
+        buys(&world, 900, 1).await;
+        world.run_until("2027-03-01T09:10:00Z").await;
+        assert_eq!(world.sums("thanks").await, "selected 900, accepted 900", "{}", database.name);
+        // Exactly as many as may go.
+        buys(&world, 600, 2).await;
+        world.run_until("2027-03-01T09:20:00Z").await;
+        assert_eq!(world.sums("thanks").await, "selected 1500, accepted 1500", "{}", database.name);
+        // A person had paused the run: with the first message too many it waits for the agreement all the same.
+        let run = world.store.runs_of(Some("thanks")).await.unwrap().remove(0);
+        assert!(world.store.pause_run(run.id).await.unwrap());
+        buys(&world, 1, 3).await;
+        world.run_until("2027-03-01T09:30:00Z").await;
+        let held = world.store.run(run.id).await.unwrap().unwrap();
+        assert_eq!(held.approval.unwrap().why, "a second person must agree: 1501 messages, more than 1500", "{}", database.name);
+        assert!(held.is_held && !world.store.resume_run(run.id).await.unwrap(), "{}", database.name);
+        // What comes after it waits with it.
+        buys(&world, 5, 4).await;
+        world.run_until("2027-03-01T09:40:00Z").await;
+        assert_eq!(world.sums("thanks").await, "selected 1506, held 6, accepted 1500", "{}", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM audit WHERE action = 'hold'").await, 1, "{}", database.name);
+        assert_eq!(world.store.approve_run(run.id, "ada", at("2027-03-01T09:40:00Z")).await.unwrap(), Agreement::Refused);
+        assert_eq!(world.store.approve_run(run.id, "bo", at("2027-03-01T09:40:00Z")).await.unwrap(), Agreement::Given);
+        buys(&world, 100, 5).await;
+        world.run_until("2027-03-01T09:50:00Z").await;
+        assert_eq!(world.sums("thanks").await, "selected 1606, accepted 1606", "{}: it is asked once", database.name);
+    }
+}
+
+#[tokio::test]
+async fn one_batch_of_triggers_over_the_threshold_waits_as_a_whole() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { approval: { above: 10 } }");
+        world.campaign(
+            "thanks",
+            &format!(
+                "{}message: {{ template: hello, subject: \"Hello\" }}\n",
+                advertising!("audience: { segment: everyone, holdout: 0% }\n", "schedule: { when: { event: purchase } }\n")
+            ),
+        );
+        world.crowd(1000, &["UTC"]).await;
+        world.apply().await;
+        buys(&world, 1000, 1).await;
+        // Sending and planning by turns, as in the engine: sending comes right after the plan is written.
+        world.run_until("2027-03-01T10:00:00Z").await;
+        assert_eq!(world.sums("thanks").await, "selected 1000, held 1000", "{}", database.name);
+        let run = world.store.runs_of(Some("thanks")).await.unwrap().remove(0);
+        assert_eq!(run.approval.unwrap().why, "a second person must agree: 1000 messages, more than 10", "{}", database.name);
+        assert!(world.outbox().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_dies_right_after_the_rows_of_a_trigger_leaves_them_held() {
+    for database in databases().await {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path();
+        let mut shop = Shop::letters(1, 1);
+        shop.providers = "{ mail: { channel: email, kind: catcher } }".into();
+        shop.schedule = "{ when: { event: purchase } }".into();
+        shop.write(workspace);
+        let file = workspace.join("posthaste.yaml");
+        std::fs::write(&file, format!("{}policy: {{ approval: {{ above: 4 }} }}\n", std::fs::read_to_string(&file).unwrap())).unwrap();
+        write_customers(workspace, 5);
+        posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
+        posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
+        let events: String = (0..5).map(|number| format!("K{number},purchase,2027-02-28T11:00:00Z\n")).collect();
+        std::fs::write(workspace.join("events.csv"), format!("customer,event,at\n{events}")).unwrap();
+        posthaste(workspace, &database.url, &["import", "events", "events.csv", "--start", "--now", "2027-02-28T11:00:00Z"]);
+        let mut dies = command(workspace, &database.url, &["run", "--until-idle", "--now", "2027-02-28T11:01:00Z"]);
+        assert!(!dies.env("POSTHASTE_KILL_AT", "mid-plan:1").output().unwrap().status.success(), "{}", database.name);
+        let runs = posthaste(workspace, &database.url, &["runs", "list", "letter", "--format", "json"]).json();
+        assert_eq!((runs[0]["state"].as_str(), runs[0]["held"].as_u64()), (Some("held"), Some(5)), "{}: {runs}", database.name);
+    }
+}

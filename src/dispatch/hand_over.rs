@@ -180,6 +180,9 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     let throttled = matches!(outcome, Outcome::Later { throttled: true, .. });
     match outcome {
         Outcome::Accepted { id, reply } => {
+            if !due.site.is_empty() {
+                inner.sites().took(&answer.provider, &due.site, now);
+            }
             answer.provider_id = id;
             answer.reply = Some(reply);
             answer.snapshot = flight.composed.snapshot.clone();

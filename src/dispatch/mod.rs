@@ -20,6 +20,7 @@ mod lanes;
 mod otherwise;
 mod parts;
 mod permits;
+mod ramp;
 mod rate;
 mod recover;
 mod retry;

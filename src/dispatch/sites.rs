@@ -3,12 +3,14 @@
 //! Large sites say in known words what they want; a relay passes those words on. So the words decide, whoever carries them: after so many of
 //! them within an hour the site gets nothing for a time, or one message each so many seconds. Where a site says in other words that it wants less, three
 //! times within ten minutes, its messages are put off for five minutes at first, twice as long each time that it happens again, at most 90 minutes; meanwhile
-//! one message a minute goes and finds out. What was put off comes back spread over as long again.
+//! one message a minute goes and finds out. What was put off comes back spread over as long again, and where a site was spared it gets little at
+//! first ([`Ramp`]): ten messages in the first minute, twice as many in each minute after one in which it took some and asked for nothing.
 //!
 //! All providers that are built are relays or gateways, which keep connections to the sites themselves: how many, how many messages over each, whether by TLS
 //! and how slowly a new site begins is theirs to decide, and a ramp of our own before them would slow every run for nothing. So only what sites say is
 //! obeyed here. Kept by each process for itself. Pure: the caller brings the time.
 
+use super::ramp::Ramp;
 use crate::types::Time;
 use chrono::TimeDelta;
 use std::collections::HashMap;
@@ -71,6 +73,10 @@ struct Site {
     next_probe: Time,
     /// Between two messages while it is spared; `None`: none goes.
     probe_each: Option<TimeDelta>,
+    /// How it comes back to what it got before; from its first message after the time in which it was spared.
+    ramp: Option<Ramp>,
+    /// It was spared, and has got nothing since.
+    is_to_begin: bool,
 }
 
 fn fits(words: &str, patterns: &[&str]) -> bool {
@@ -80,7 +86,16 @@ fn fits(words: &str, patterns: &[&str]) -> bool {
 impl Site {
     fn new() -> Site {
         let never = Time::UNIX_EPOCH;
-        Site { told: Vec::new(), heard: Vec::new(), spared_until: never, length: TimeDelta::zero(), next_probe: never, probe_each: None }
+        Site {
+            told: Vec::new(),
+            heard: Vec::new(),
+            spared_until: never,
+            length: TimeDelta::zero(),
+            next_probe: never,
+            probe_each: None,
+            ramp: None,
+            is_to_begin: false,
+        }
     }
 
     fn spare(&mut self, now: Time, length: TimeDelta, probe_each: Option<TimeDelta>) {
@@ -88,6 +103,20 @@ impl Site {
         self.length = length;
         self.probe_each = probe_each;
         self.next_probe = now + probe_each.unwrap_or_default();
+        self.ramp = None;
+        self.is_to_begin = true;
+    }
+
+    /// Whether one more may go after the site was spared; else when it asks again.
+    fn comes_back(&mut self, draw: u64, now: Time) -> Option<Time> {
+        if std::mem::take(&mut self.is_to_begin) && now - self.spared_until <= FORGOTTEN {
+            self.ramp = Some(Ramp::begin(self.probe_each, now));
+        }
+        let answer = self.ramp.as_mut()?.ask(draw, now);
+        if answer.is_over {
+            self.ramp = None;
+        }
+        answer.until
     }
 
     /// A known site's words; `false` when these are none.
@@ -125,6 +154,9 @@ impl Sites {
             return;
         }
         let site = self.0.entry((provider.to_string(), name.to_string())).or_insert_with(Site::new);
+        if let Some(ramp) = &mut site.ramp {
+            ramp.told(now);
+        }
         if site.hears(&words, now) || !throttled {
             return;
         }
@@ -141,6 +173,17 @@ impl Sites {
         }
     }
 
+    /// The site took a message.
+    pub fn took(&mut self, provider: &str, name: &str, now: Time) {
+        if self.0.is_empty() {
+            return;
+        }
+        let site = self.0.get_mut(&(provider.to_string(), name.to_string()));
+        if let Some(ramp) = site.and_then(|site| site.ramp.as_mut()) {
+            ramp.took(now);
+        }
+    }
+
     /// Until when a message to this site waits; `None`: it may go. `draw` spreads those that wait.
     pub fn wait(&mut self, provider: &str, name: &str, draw: u64, now: Time) -> Option<Time> {
         if self.0.is_empty() {
@@ -148,7 +191,7 @@ impl Sites {
         }
         let site = self.0.get_mut(&(provider.to_string(), name.to_string()))?;
         if site.spared_until <= now {
-            return None;
+            return site.comes_back(draw, now);
         }
         let spread = |length: TimeDelta| length / 65_536 * (draw >> 48) as i32;
         match site.probe_each {

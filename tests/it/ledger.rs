@@ -388,3 +388,31 @@ async fn after_an_hour_of_outage_all_messages_end_and_few_were_tried_again_in_va
         }
     }
 }
+
+#[tokio::test]
+async fn a_site_that_was_spared_gets_little_at_first_and_twice_as_much_each_minute() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("sale", SALE);
+        world.crowd(400, &["UTC"]).await;
+        world.apply().await;
+        // The site asks to slow down, and is over it before it is asked again.
+        let slower = Outcome::Later { after: None, throttled: true, reply: "421 4.7.0 too fast for us".into() };
+        let calm: Time = "2027-03-01T10:03:00Z".parse().unwrap();
+        *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), calm, slower));
+        world.run_until("2027-03-01T12:00:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 400, accepted 400", "{}", database.name);
+        let sql = "SELECT accepted_at FROM messages ORDER BY accepted_at";
+        let rows: Vec<(i64,)> = posthaste::on_pool!(&world.store, pool => sqlx::query_as(sql).fetch_all(pool).await).unwrap();
+        let first = rows[0].0;
+        assert!(first >= posthaste::types::micros(calm), "{}", database.name);
+        let mut minutes: Vec<usize> = Vec::new();
+        for (at,) in rows {
+            let minute = ((at - first) / 60_000_000) as usize;
+            minutes.resize(minutes.len().max(minute + 1), 0);
+            minutes[minute] += 1;
+        }
+        // The whole queue waits from the first minute on.
+        assert_eq!(minutes[..5], [10, 20, 40, 80, 160], "{}: {minutes:?}", database.name);
+    }
+}

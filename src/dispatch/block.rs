@@ -90,7 +90,7 @@ pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -
     let again = inner.store.claim_again(inner.node, now, lease, 256).await?;
     let claim = Claim { block: 0, fence: micros(lease) };
     let claimed = |(run, ids): (RunId, Vec<i64>)| {
-        inner.holding.messages(&ids);
+        inner.holding.messages(&ids, claim);
         Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claims: vec![claim], urgent: false }
     };
     Ok(again.into_iter().map(claimed).collect())

@@ -176,7 +176,7 @@ impl Waiting {
     fn take_back_marks(&mut self, now: Time) {
         self.marks.clear();
         for mark in std::mem::take(&mut self.batch.marks) {
-            self.batch.answers.push(Answer::not_sent(mark.message, mark.attempt, mark.provider, now));
+            self.batch.answers.push(Answer::not_sent((mark.message, mark.claim), mark.attempt, mark.provider, now));
         }
     }
 }

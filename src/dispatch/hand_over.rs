@@ -105,7 +105,7 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
         settle(&inner, &flight, outcome);
     } else {
         // Certainly not sent: a brake came, or this process could not renew its lease. Where others have taken over meanwhile, they have decided.
-        inner.committer.answer(Answer::not_sent(flight.due.id, attempt, provider, now));
+        inner.committer.answer(Answer::not_sent((flight.due.id, flight.claim), attempt, provider, now));
     }
     flight.open.one_done();
 }
@@ -150,6 +150,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     let attempt = due.attempts + 1;
     let mut answer = Answer {
         message: due.id,
+        claim: flight.claim,
         attempt,
         provider: flight.lane.provider.name().to_string(),
         at: now,

@@ -226,8 +226,13 @@ impl Engine {
     pub async fn run_until_idle(&self) -> Result<(), Error> {
         let beat = self.beat();
         let turns = async {
-            self.turn().await?;
-            Ok::<_, Error>(())
+            loop {
+                self.turn().await?;
+                // What a dead process still had on its way to the database when this one began is seen by now.
+                if !self.roles.sender || self.stop.is_cancelled() || self.dispatcher.recover().await? == 0 {
+                    return Ok::<_, Error>(());
+                }
+            }
         };
         let result = tokio::select! { result = turns => result, result = beat => result, result = self.watch() => result };
         self.end().await?;

@@ -92,6 +92,8 @@ pub struct Left {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub message: i64,
+    /// By what right it was marked.
+    pub claim: Claim,
     pub attempt: i16,
     pub provider: String,
     pub at: Time,
@@ -112,9 +114,10 @@ pub struct Answer {
 
 impl Answer {
     /// The try was marked and certainly not begun: it does not count, and the message is due again at `next_at`.
-    pub fn not_sent(message: i64, attempt: i16, provider: String, next_at: Time) -> Self {
+    pub fn not_sent((message, claim): (i64, Claim), attempt: i16, provider: String, next_at: Time) -> Self {
         Answer {
             message,
+            claim,
             attempt,
             provider,
             at: next_at,
@@ -213,12 +216,16 @@ impl Store {
         in_transaction!(self, "write to the ledger", transaction => {
             let mut granted = Vec::new();
             if !batch.marks.is_empty() {
+                // The blocks are kept as they are until the marks are in the database. Otherwise a process that dies while its last commit is on its way could be
+                // taken over in between: its messages would be marked after whoever took over had looked for marks, and nobody would ever settle them.
+                let kept = self.pick("", ", kept AS MATERIALIZED (SELECT b.id, b.fence, b.node_id FROM blocks b WHERE b.id IN (SELECT r.block FROM r) FOR SHARE OF b)");
+                let marked = self.pick(held.clone(), held.replace("FROM blocks b", "FROM kept b"));
                 let rows: Vec<_> = batch.marks.iter().map(|mark| (mark.message, mark.claim.block, mark.claim.fence, &mark.provider)).collect();
                 let sql = format!(
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
-                                       e.value ->> 3 AS provider FROM {each})
+                                       e.value ->> 3 AS provider FROM {each}) {kept}
                      UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = r.provider, changed_at = $2 FROM r
-                     WHERE messages.id = r.id AND {held} AND (messages.expires_at IS NULL OR messages.expires_at > $2)
+                     WHERE messages.id = r.id AND {marked} AND (messages.expires_at IS NULL OR messages.expires_at > $2)
                        AND EXISTS (SELECT 1 FROM runs r JOIN campaigns c ON c.id = r.campaign_id WHERE r.id = messages.run_id AND {may_send})
                      RETURNING messages.id",
                     may_send = may_send());

@@ -131,7 +131,7 @@ async fn a_mark_whose_commit_nobody_knows_of_is_taken_back_and_a_claim_whose_ans
         store.commit_batch(node, now, &Batch { marks: vec![mark], ..Batch::default() }).await.unwrap();
         // The answer to that commit was lost: nothing left, and the next batch takes the mark back; so does a second time.
         for _ in 0..2 {
-            let back = Answer::not_sent(block.id, 1, "obedient".into(), now);
+            let back = Answer::not_sent((block.id, claim), 1, "obedient".into(), now);
             store.commit_batch(node, now, &Batch { answers: vec![back], ..Batch::default() }).await.unwrap();
             assert_eq!(world.number("SELECT COUNT(*) FROM messages WHERE state = 3 AND attempts = 0").await, 1, "{}", database.name);
         }
@@ -144,6 +144,50 @@ async fn a_mark_whose_commit_nobody_knows_of_is_taken_back_and_a_claim_whose_ans
         store.remove_node(node).await.unwrap();
         world.run_until("2027-03-01T10:10:00Z").await;
         assert_eq!(world.sums("sale").await, "selected 2, accepted 2", "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn marks_that_are_on_their_way_when_their_process_dies_are_found_by_whoever_takes_over() {
+    for database in databases().await {
+        let Store::Postgres(pool) = &database.store else { continue };
+        let world = world(&database).await;
+        plan(&world).await;
+        // The commit of a mark stands still until the test lets it go.
+        for sql in [
+            "CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END'",
+            "CREATE CONSTRAINT TRIGGER stand_still AFTER UPDATE ON messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 2) EXECUTE FUNCTION stand_still()",
+        ] {
+            world.execute(sql).await;
+        }
+        let mut gate = pool.acquire().await.unwrap();
+        sqlx::query("SELECT pg_advisory_lock(4711)").execute(&mut *gate).await.unwrap();
+        let (store, now) = (world.store.clone(), at("10:00"));
+        let node = async |name: &str| store.register_node(name, name, "sender", now, now + chrono::TimeDelta::days(1)).await.unwrap();
+        let (dying, next) = (node("dying").await, node("next").await);
+        let block = store.claim_blocks(dying, now, 1, &[]).await.unwrap().pop().unwrap();
+        let claim = Claim { block: block.id, fence: block.fence };
+        let mark = Mark { message: block.id, claim, provider: "obedient".into(), attempt: 1 };
+        let marking = tokio::spawn({
+            let store = store.clone();
+            async move { store.commit_batch(dying, now, &Batch { marks: vec![mark], ..Batch::default() }).await }
+        });
+        while world.number("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        // The process is dead, and its last commit is still under way: what it holds is left for the next look.
+        store.remove_node(dying).await.unwrap();
+        assert_eq!(store.take_over(next, &Working::default(), now).await.unwrap().1, []);
+        sqlx::query("SELECT pg_advisory_unlock(4711)").execute(&mut *gate).await.unwrap();
+        assert_eq!(marking.await.unwrap().unwrap(), [block.id]);
+        let (orphans, claims) = store.take_over(next, &Working::default(), now).await.unwrap();
+        assert_eq!((orphans.len(), orphans[0].message.0, claims.len()), (1, block.id, 1));
+        store.settle_orphans(&[(orphans[0].message, false)], now).await.unwrap();
+        store.release_blocks_of(next, now).await.unwrap();
+        store.remove_node(next).await.unwrap();
+        drop(gate);
+        world.run_until("2027-03-01T10:10:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 2, uncertain 1, accepted 1");
     }
 }
 

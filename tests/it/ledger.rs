@@ -187,6 +187,7 @@ async fn two_workers_never_hold_one_block_and_a_lost_fence_writes_nothing() {
         let answer = |attempt| Batch {
             answers: vec![Answer {
                 message: block.id,
+                claim: Claim { block: block.id, fence: taken.fence },
                 attempt,
                 provider: "x".into(),
                 at: now,

@@ -107,7 +107,9 @@ impl Receivers {
         tokio::spawn({
             let desk = desk.clone();
             async move {
-                while let Ok((stream, _)) = smtp.accept().await {
+                loop {
+                    // A connection that fails before it is taken ends nothing but itself.
+                    let Ok((stream, _)) = smtp.accept().await else { continue };
                     let desk = desk.clone();
                     tokio::spawn(async move {
                         let _ = letters(stream, &desk).await;
@@ -118,7 +120,9 @@ impl Receivers {
         tokio::spawn({
             let desk = desk.clone();
             async move {
-                while let Ok((stream, _)) = http.accept().await {
+                loop {
+                    // A connection that fails before it is taken ends nothing but itself.
+                    let Ok((stream, _)) = http.accept().await else { continue };
                     let desk = desk.clone();
                     tokio::spawn(async move {
                         let _ = requests(stream, &desk).await;

@@ -6,6 +6,7 @@ use super::compose::{Compiled, Sending, Unsendable, zone_of_person};
 use super::hand_over::{Flight, Paid, fly};
 use super::lanes::Lane;
 use super::permits::{self, Permit};
+use super::shares::{Shares, weight};
 use super::{AGAIN_LEASE, BLOCKS_OF_A_RUN, Inner};
 use crate::campaigns::Campaign;
 use crate::kill_points::{Point, reached};
@@ -35,37 +36,51 @@ pub(super) struct Claimed {
     pub urgent: bool,
 }
 
+impl Claimed {
+    /// From now on it counts as under way.
+    fn new(inner: &Inner, run: RunId, which: Which, claims: Vec<Claim>, urgent: bool) -> Claimed {
+        *inner.working().entry(run).or_default() += 1;
+        Claimed { run, which, claims, urgent }
+    }
+}
+
 /// Blocks that are worked on together on a virtual clock, where nobody else waits for one …
 const BLOCKS_TOGETHER: usize = 16;
 /// … and so many times as many are claimed at once.
 const TIMES: usize = 4;
 
-/// Blocks of transactional campaigns first, where there is a place for one more; then, where there is a usual place, those of runs that have none under way,
-/// those of all that have not too many, and when there are none, messages to try again. A virtual clock asks for what is urgent nowhere: nobody waits there.
+/// How long it is known which runs have blocks to send.
+const KNOWN: chrono::TimeDelta = chrono::TimeDelta::milliseconds(100);
+
+/// Whose block comes next.
+#[derive(Default)]
+pub(super) struct Turns {
+    shares: Shares,
+    /// Runs that had a free block that was due, and when that was looked up.
+    waiting: Option<(Vec<RunId>, Time)>,
+}
+
+/// Blocks of transactional campaigns first, where there is a place for one more; then, where there is a usual place, the block whose turn it is, and when there
+/// is none, messages to try again. A virtual clock asks for what is urgent nowhere and takes what is due first: nobody waits there.
 pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -> Result<Vec<Claimed>, store::Error> {
-    let mut others_first: Vec<RunId> = {
+    let stalled: Vec<RunId> = {
         let mut stalled = inner.stalled();
         stalled.retain(|_, until| *until > now);
         stalled.keys().copied().collect()
-    };
-    // Several runs at once: who has nothing under way comes first.
-    let at_work: Option<Vec<RunId>> = {
-        let working = inner.working();
-        let at_work = (working.len() > 1).then(|| others_first.iter().chain(working.keys()).copied().collect());
-        others_first.extend(working.iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
-        at_work
     };
     let claimed = |blocks: &[Block], urgent: bool| -> Vec<Claimed> {
         let of_run = |blocks: &[Block]| {
             let claims: Vec<Claim> = blocks.iter().map(|block| Claim { block: block.id, fence: block.fence }).collect();
             claims.iter().for_each(|claim| inner.holding.block(*claim));
-            blocks.first().map(|first| Claimed { run: first.run, which: Which::Blocks(blocks.to_vec()), claims, urgent })
+            blocks.first().map(|first| Claimed::new(inner, first.run, Which::Blocks(blocks.to_vec()), claims, urgent))
         };
         blocks.chunk_by(|one, next| one.run == next.run).flat_map(|blocks| blocks.chunks(BLOCKS_TOGETHER)).filter_map(of_run).collect()
     };
     let _alone = inner.claiming.lock().await;
     if urgent && inner.store.has_urgent_blocks(now).await? {
-        let blocks = inner.store.claim_urgent_blocks(inner.node, now, 1, &others_first).await?;
+        let mut others: Vec<RunId> = stalled.clone();
+        others.extend(inner.working().iter().filter(|(_, blocks)| **blocks >= BLOCKS_OF_A_RUN).map(|(run, _)| *run));
+        let blocks = inner.store.claim_urgent_blocks(inner.node, now, 1, &others).await?;
         if !blocks.is_empty() {
             reached(Point::AfterClaim);
             return Ok(claimed(&blocks, true));
@@ -74,14 +89,10 @@ pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -
     if !usual {
         return Ok(Vec::new());
     }
-    let together = if inner.clock.is_virtual() { (BLOCKS_TOGETHER * TIMES) as i64 } else { 1 };
-    let mut blocks = Vec::new();
-    if let Some(at_work) = at_work {
-        blocks = inner.store.claim_blocks(inner.node, now, together, &at_work).await?;
-    }
-    if blocks.is_empty() {
-        blocks = inner.store.claim_blocks(inner.node, now, together, &others_first).await?;
-    }
+    let blocks = match inner.clock.is_virtual() {
+        true => inner.store.claim_blocks(inner.node, now, (BLOCKS_TOGETHER * TIMES) as i64, &stalled).await?,
+        false => in_turn(inner, now, &stalled).await?,
+    };
     if !blocks.is_empty() {
         reached(Point::AfterClaim);
         return Ok(claimed(&blocks, false));
@@ -91,9 +102,44 @@ pub(super) async fn claim(inner: &Inner, now: Time, usual: bool, urgent: bool) -
     let claim = Claim { block: 0, fence: micros(lease) };
     let claimed = |(run, ids): (RunId, Vec<i64>)| {
         inner.holding.messages(&ids, claim);
-        Claimed { run, which: Which::Leased { ids, lease: micros(lease) }, claims: vec![claim], urgent: false }
+        Claimed::new(inner, run, Which::Leased { ids, lease: micros(lease) }, vec![claim], false)
     };
     Ok(again.into_iter().map(claimed).collect())
+}
+
+/// One block of the run whose turn it is, if there is any.
+async fn in_turn(inner: &Inner, now: Time, stalled: &[RunId]) -> Result<Vec<Block>, store::Error> {
+    let mut known = inner.turns().waiting.take().filter(|(runs, at)| !runs.is_empty() && now - *at < KNOWN);
+    loop {
+        let is_fresh = known.is_none();
+        let (mut waiting, at) = match known.take() {
+            Some(known) => known,
+            None => (inner.store.runs_with_blocks(now).await?, now),
+        };
+        waiting.retain(|run| !stalled.contains(run));
+        let working = inner.working().clone();
+        let mut weights = HashMap::new();
+        for run in waiting.iter().chain(working.keys()) {
+            weights.insert(*run, inner.weight(*run).await);
+        }
+        let next = inner.turns().shares.next(&weights, &waiting, &working);
+        let mut gone = Vec::new();
+        for run in next {
+            let blocks = inner.store.claim_blocks_of(run, inner.node, now, 1).await?;
+            if blocks.is_empty() {
+                gone.push(run);
+                continue;
+            }
+            waiting.retain(|run| !gone.contains(run));
+            let mut turns = inner.turns();
+            turns.shares.took(run, weights.get(&run).copied().unwrap_or(1));
+            turns.waiting = Some((waiting, at));
+            return Ok(blocks);
+        }
+        if is_fresh {
+            return Ok(Vec::new());
+        }
+    }
 }
 
 /// Counts the messages of a claim that are not decided yet; when the last one is, the block is finished, or given back.
@@ -171,7 +217,6 @@ pub(super) async fn work(inner: Arc<Inner>, claimed: Claimed) {
 /// Works through a claim. An error is logged and gives the block back.
 async fn work_loaded(inner: Arc<Inner>, claimed: Claimed, loaded: Loaded) {
     let now = inner.clock.now();
-    *inner.working().entry(claimed.run).or_default() += 1;
     let open = |claim: &Claim| {
         Arc::new(Open {
             inner: inner.clone(),
@@ -483,6 +528,12 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
 }
 
 impl Inner {
+    /// By the priority of the run's campaign; what cannot be read fails when it is worked on.
+    async fn weight(&self, run: RunId) -> u64 {
+        let Ok(sending) = self.sending(run).await else { return 1 };
+        campaign_of(&sending.compiled.definitions, &sending.run.key).map_or(1, |campaign| weight(campaign.priority))
+    }
+
     /// The run with its compiled version, read once and kept.
     pub(super) async fn sending(&self, run: RunId) -> Result<Arc<Sending>, crate::plan::Error> {
         if let Some(found) = self.runs().get(&run) {

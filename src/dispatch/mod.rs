@@ -5,7 +5,7 @@
 //! unanswered. Nothing here asks the database for one message: blocks are claimed and loaded whole, and one committer writes all marks
 //! and answers that wait in one transaction.
 //!
-//! Who comes first: a run with nothing under way before those that have a block under way, and no run more than four blocks. Transactional messages have
+//! Who comes first: runs take turns by the weights of their priorities (`shares`), and no run holds all places. Transactional messages have
 //! places of their own everywhere (blocks, composing, a tenth of what may be in flight, turns under a pace) and take others' places where those are free; nobody else
 //! takes theirs. Trying again in vain is bounded by each provider's budget (`budget`).
 
@@ -24,6 +24,7 @@ mod ramp;
 mod rate;
 mod recover;
 mod retry;
+mod shares;
 mod stops;
 mod sites;
 mod warm_up;
@@ -50,7 +51,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Blocks of one run worked on at the same time.
+/// Blocks worked on at the same time of a run that is alone; of several, see `shares`.
 pub(crate) const BLOCKS_OF_A_RUN: usize = 4;
 /// Blocks worked on at the same time: a slow run or provider leaves room for others.
 const BLOCKS_AT_ONCE: usize = 16;
@@ -105,8 +106,10 @@ pub(crate) struct Inner {
     brakes: watch::Sender<Brakes>,
     handed_over: AtomicU64,
     sites: Mutex<Sites>,
-    /// Blocks under way by run.
+    /// Claims under way by run.
     working: Mutex<HashMap<RunId, usize>>,
+    /// Whose turn it is.
+    turns: Mutex<block::Turns>,
     /// Runs whose channel has no working provider, and until when they are left alone.
     stalled: Mutex<HashMap<RunId, Time>>,
     runs: Mutex<HashMap<RunId, Arc<Sending>>>,
@@ -155,6 +158,7 @@ impl Dispatcher {
                 handed_over: AtomicU64::new(0),
                 sites: Mutex::default(),
                 working: Mutex::default(),
+                turns: Mutex::default(),
                 stalled: Mutex::default(),
                 runs: Mutex::default(),
                 versions: Mutex::default(),
@@ -284,6 +288,9 @@ impl Inner {
     }
     fn working(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, usize>> {
         self.working.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    fn turns(&self) -> std::sync::MutexGuard<'_, block::Turns> {
+        self.turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     fn stalled(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Time>> {
         self.stalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

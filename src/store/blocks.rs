@@ -231,6 +231,23 @@ impl Store {
         self.claim_blocks_where(node, now, limit, stalled, "ORDER BY b.due_at, b.id").await
     }
 
+    /// The same of one run, in the order of the blocks' numbers.
+    pub async fn claim_blocks_of(&self, run: RunId, node: NodeId, now: Time, limit: i64) -> Result<Vec<Block>, Error> {
+        self.claim_blocks_where(node, now, limit, &[], &format!("AND b.run_id = {} ORDER BY b.id", run.0)).await
+    }
+
+    /// Runs with a block that is due and free, who was due first before the others.
+    pub async fn runs_with_blocks(&self, now: Time) -> Result<Vec<RunId>, Error> {
+        let sql = format!(
+            "SELECT r.id FROM runs r JOIN campaigns c ON c.id = r.campaign_id
+             WHERE {} AND EXISTS (SELECT 1 FROM blocks b WHERE b.run_id = r.id AND b.node_id IS NULL AND b.due_at <= $1) ORDER BY r.due_at, r.id",
+            may_send()
+        );
+        let rows: Vec<(i64,)> = on_pool!(self, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(micros(now)).fetch_all(pool).await)
+            .doing("look for what is due")?;
+        Ok(rows.into_iter().map(|(run,)| RunId(run)).collect())
+    }
+
     /// The same of transactional campaigns alone.
     pub async fn claim_urgent_blocks(&self, node: NodeId, now: Time, limit: i64, stalled: &[RunId]) -> Result<Vec<Block>, Error> {
         // The sign keeps SQLite from walking through everybody else's blocks in the order of the index.

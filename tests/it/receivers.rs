@@ -153,11 +153,16 @@ impl Receivers {
         *self.trap.armed.lock().unwrap() = None;
     }
 
-    /// Key → how often it was taken, as the disk has it.
+    /// Keys in the order in which they came, as the disk has them.
+    pub fn log(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.log).unwrap_or_default().lines().map(str::to_string).collect()
+    }
+
+    /// Key → how often it was taken.
     pub fn taken(&self) -> BTreeMap<String, usize> {
         let mut taken = BTreeMap::new();
-        for key in std::fs::read_to_string(&self.log).unwrap_or_default().lines() {
-            *taken.entry(key.to_string()).or_default() += 1;
+        for key in self.log() {
+            *taken.entry(key).or_default() += 1;
         }
         taken
     }

@@ -1,4 +1,5 @@
-//! A transactional message does not stand in line: while large runs are sent as fast as a slow receiver takes them, it leaves at once.
+//! Who comes first. A transactional message does not stand in line: while large runs are sent as fast as a slow receiver takes them, it leaves at once. And of
+//! large runs that of higher priority gets more of the receiver, but never all.
 
 use crate::databases::databases;
 use crate::processes::{command, free_port, posthaste};
@@ -68,5 +69,49 @@ async fn a_transactional_message_overtakes_large_runs_that_wait_for_a_slow_recei
         );
         assert!(running && taken < 14_000, "{}: the large runs were over", database.name);
         assert!(took < Duration::from_secs(3), "{}: {took:?}", database.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_large_runs_the_more_important_one_gets_more_and_the_other_does_not_starve() {
+    const HIGH: usize = 5_000;
+    const LOW: usize = 2_000;
+    for database in databases().await {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path();
+        let receivers = Receivers::start("127.0.0.1").await;
+        Shop::letters(receivers.smtp.port(), 4).write(workspace);
+        let letter = std::fs::read_to_string(workspace.join("campaigns/letter.yaml")).unwrap();
+        std::fs::remove_file(workspace.join("campaigns/letter.yaml")).unwrap();
+        let mut customers = String::from("external_id,email,phone,first_name,consent.offers\n");
+        for (key, priority, count) in [("high", 90, HIGH), ("low", 10, LOW)] {
+            let audience = format!("audience: {{ where: {{ attribute: external_id, starts_with: {key} }}, holdout");
+            let file = letter.replace("campaign: letter", &format!("campaign: {key}\npriority: {priority}"));
+            std::fs::write(
+                workspace.join(format!("campaigns/{key}.yaml")),
+                file.replace("audience: { segment: agreed, holdout", &audience),
+            )
+            .unwrap();
+            customers.extend((0..count).map(|number| format!("{key}{number},{key}.{number}@kill.example,,Ada,email\n")));
+        }
+        std::fs::write(workspace.join("customers.csv"), customers).unwrap();
+        posthaste(workspace, &database.url, &["import", "customers", "customers.csv"]);
+        posthaste(workspace, &database.url, &["apply", "--yes", "--now", "2027-02-28T10:00:00Z"]);
+        // Both are planned before anything leaves.
+        posthaste(workspace, &database.url, &["run", "--plan-only", "--now", "2027-03-01T10:00:00Z"]);
+        receivers.be_slow(2);
+        posthaste(workspace, &database.url, &["run", "--until-idle", "--now", "2027-03-01T10:00:30Z"]);
+        let log = receivers.log();
+        assert_eq!(log.len(), HIGH + LOW, "{}", database.name);
+        // While both had something to send.
+        let first_low = log.iter().position(|to| to.starts_with("low")).unwrap();
+        let last_high = log.iter().rposition(|to| to.starts_with("high")).unwrap();
+        assert!(first_low < 1_000 && last_high > HIGH, "{}: {first_low} {last_high}", database.name);
+        let both = &log[first_low..last_high];
+        let low = both.iter().filter(|to| to.starts_with("low")).count();
+        let share = low as f64 / both.len() as f64;
+        eprintln!("shares, {}: {low} of {} letters were of the less important run", database.name, both.len());
+        // By the weights it is one place of eight.
+        assert!((0.04..=0.3).contains(&share), "{}: {share}", database.name);
     }
 }

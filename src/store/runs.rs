@@ -259,7 +259,7 @@ impl Store {
         loop {
             let gone = in_transaction!(self, "drop an unfinished plan", transaction => {
                 Connection::from(&mut *transaction).still_plans(right).await?;
-                sqlx::query("DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE run_id = $1 LIMIT 5000)")
+                sqlx::query("DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE run_id = $1 LIMIT 1000)")
                     .bind(run.0).execute(&mut *transaction).await.doing(doing)?.rows_affected()
             });
             if gone == 0 {

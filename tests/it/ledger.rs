@@ -413,7 +413,8 @@ async fn a_site_that_was_spared_gets_little_at_first_and_twice_as_much_each_minu
             minutes.resize(minutes.len().max(minute + 1), 0);
             minutes[minute] += 1;
         }
-        // The whole queue waits from the first minute on.
-        assert_eq!(minutes[..5], [10, 20, 40, 80, 160], "{}: {minutes:?}", database.name);
+        // The queue waits from the first minute on; who was told to come later comes by its own retry, after it.
+        assert_eq!(minutes[..4], [10, 20, 40, 80], "{}: {minutes:?}", database.name);
+        assert!(minutes[4] > 80 && minutes[4..].iter().all(|count| *count <= 160), "{}: {minutes:?}", database.name);
     }
 }

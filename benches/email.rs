@@ -1,12 +1,20 @@
-//! What a message of 14 KB costs: building, signing.  `cargo bench --bench email`
+//! What a message of 14 KB costs: building, signing, and all of it from a person to the bytes that leave.  `cargo bench --bench email`
 
 use aws_lc_rs::encoding::AsDer;
 use base64::Engine;
 use criterion::{Criterion, criterion_group, criterion_main};
+use posthaste::campaigns;
+use posthaste::diagnostics::Files;
+use posthaste::dispatch::{Composer, Identity, Sending};
+use posthaste::providers::Body;
 use posthaste::providers::email::dkim::Signer;
 use posthaste::providers::email::mime::{Letter, Mailbox, build};
-use posthaste::types::Class;
+use posthaste::store::blocks::{Due, Person};
+use posthaste::tracking::Tokens;
+use posthaste::types::{Channel, Class, Time};
+use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 
 fn letter<'a>(subject: &'a str, text: &'a str, html: &'a str) -> Letter<'a> {
     Letter {
@@ -61,5 +69,73 @@ fn email(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, email);
+const WORKSPACE: &str = r#"
+workspace: bench
+public_url: https://go.bench.example
+zone: UTC
+languages: [ en ]
+currency: EUR
+categories: [ retail ]
+topics: { offers: { title: "Offers", channels: [ email ], from: shop } }
+identities: { shop: { postal_address: "1 Main Street", email: { name: "The Shop", address: news@mail.bench.example } } }
+providers: { sink: { channel: email, kind: catcher } }
+"#;
+
+const LETTER: &str = r#"
+campaign: letter
+title: "A letter"
+owner: ada@bench.example
+class: advertising
+topic: offers
+task: grow
+category: retail
+goal: { event: purchase, within: 7 days }
+audience: { segment: everyone, holdout: 0% }
+schedule: { at: 2027-03-01 10:00 }
+message: { template: letter, subject: "{{first_name}}, something for you" }
+"#;
+
+/// The letter of `benches/line.sh`: ten tracked links among paragraphs.
+fn template() -> String {
+    let paragraph = "A paragraph about a thing that stands for what a shop writes of its lamps, rugs, cups and chairs, long enough to weigh what letters weigh.\n";
+    let thing = |number: u32| {
+        let text = paragraph.repeat(6);
+        format!(
+            "<h2>Thing {number}</h2><p style=\"font-size:16px\">\n{text}</p><p><a href=\"https://shop.bench.example/thing/{number}\">See it</a></p>\n"
+        )
+    };
+    let things: String = (1..=10).map(thing).collect();
+    format!(
+        "<!doctype html><html lang=\"en\"><body><h1>Hello {{{{first_name}}}} of {{{{city}}}}</h1>\n{things}<p>You have {{{{points}}}} points. \
+         {{{{identity.postal_address}}}} · <a href=\"{{{{unsubscribe_url}}}}\">Unsubscribe</a></p></body></html>\n"
+    )
+}
+
+fn whole(criterion: &mut Criterion) {
+    let mut files = Files::default();
+    files.insert("posthaste.yaml", WORKSPACE);
+    files.insert("campaigns/letter.yaml", LETTER);
+    files.insert("templates/letter.hbs", template());
+    let (definitions, problems) = campaigns::read(&files);
+    let Some(definitions) = definitions else { panic!("{}", problems.render(&files, false, 140)) };
+    let now: Time = "2027-03-01T10:00:00Z".parse().unwrap_or_default();
+    let sending = Sending::alone(Arc::new(definitions), "letter", now);
+    let Ok(tokens) = Tokens::new("k1:bench-signing-key-of-32-characters") else { return };
+    let identity = Identity::new(tokens, "bench", BTreeMap::new());
+    let attributes = r#"{"city":"Springfield","points":120,"tier":"gold","segment":"s1","visits":7,"birthday":"1990-01-01"}"#;
+    let person = Person { draw_key: "1".into(), first_name: Some("Ada".into()), attributes: attributes.into(), ..Person::default() };
+    let mut due = Due::alone(Channel::Email, 1, Some("ada@example.org".into()), now, person);
+    criterion.bench_function("compose a whole letter", |bencher| {
+        bencher.iter(|| {
+            due.id += 1;
+            identity.compose(black_box(&sending), &due, now)
+        });
+    });
+    let Ok(made) = identity.compose(&sending, &due, now) else { return };
+    if let Body::Email { mime, .. } = made.outgoing.body {
+        println!("a letter has {} bytes", mime.len());
+    }
+}
+
+criterion_group!(benches, email, whole);
 criterion_main!(benches);

@@ -409,7 +409,8 @@ async fn prepare(
                 paid,
                 open: open.clone(),
             };
-            inner.flying.spawn(fly(inner.clone(), flight, composed));
+            // In a box: the runtime's own part of a task stays small, and is had fast.
+            inner.flying.spawn(Box::pin(fly(inner.clone(), flight, composed)));
         }
         Err(unsendable) => unsent(inner, open, due.id, unsendable),
     }
@@ -514,8 +515,9 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
     let definitions = &sending.compiled.definitions;
     let event = campaign.schedule.when.as_ref().is_some_and(|trigger| trigger.event().is_some());
     let unread = !inner.outlets().composer.reads_people(sending);
+    let (email, phone) = (sending.compiled.reads("email"), sending.compiled.reads("phone"));
     if campaign.audience.except.is_empty() && !campaign.audience.recheck {
-        return Again { except: None, audience: None, topic: campaign.topic.clone(), event, unread };
+        return Again { except: None, audience: None, topic: campaign.topic.clone(), event, unread, email, phone };
     }
     let conditions = conditions(definitions, campaign, &sending.samples, now, inner.store.dialect());
     Again {
@@ -524,6 +526,8 @@ fn again(inner: &Inner, sending: &Sending, campaign: &Campaign, now: Time) -> Ag
         topic: campaign.topic.clone(),
         event,
         unread,
+        email,
+        phone,
     }
 }
 

@@ -15,15 +15,18 @@ use crate::store::from_micros;
 use crate::store::runs::Run;
 use crate::store::warm_up::BEYOND;
 use crate::templates::{self, Links, MessageTemplate, Reader, Source};
-use crate::tracking::{Form, Kind, MarkUp, Tokens, Utm, mark_up};
+use crate::tracking::{Form, Kind, MarkUp, Signed, Tokens, Utm, mark_up};
 use crate::types::{CampaignId, Channel, Class, Failure, MessageId, Refusal, RunId, RunState, Time, VersionId};
 use aws_lc_rs::hmac;
 use chrono_tz::Tz;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// So few values become no smaller by compressing, and it takes longer than all the rest of a snapshot.
+const NOT_COMPRESSED: usize = 160;
 /// A snapshot larger than this is not kept.
 const LARGEST_SNAPSHOT: usize = 1024;
 
@@ -149,6 +152,11 @@ impl Compiled {
         languages.all(|(_, template)| template.as_ref().is_ok_and(MessageTemplate::renders_for_all))
     }
 
+    /// Whether some message of the campaign reads a value under this name.
+    pub fn reads(&self, root: &str) -> bool {
+        self.templates.values().any(|template| template.as_ref().is_ok_and(|template| template.reads(root)))
+    }
+
     /// Whether every message of the campaign is an email that renders for everybody when it renders for one.
     pub fn all_render_for_all(&self) -> bool {
         let Some(campaign) = self.campaign() else { return false };
@@ -201,7 +209,7 @@ pub struct Filled {
     /// The message of the campaign's file.
     place: usize,
     attributes: Map<String, Value>,
-    urls: Urls,
+    unsubscribe_url: String,
 }
 
 impl Composer for Identity {
@@ -250,8 +258,8 @@ impl Identity {
             None => return Err(broken("the template is missing")),
         };
         let zone = zone_of_person(&due.person).unwrap_or(campaign.schedule.zone);
-        let urls = Urls::new(&self.tokens, &workspace.public_url, MessageId(due.id));
-        let mut attributes = root(&due.person)?;
+        let urls = Urls { tokens: &self.tokens, public_url: &workspace.public_url, message: MessageId(due.id) };
+        let mut attributes = root(&due.person, template)?;
         if let Some(coupon) = message.coupon.as_ref().and_then(|coupon| workspace.coupons.get(coupon)) {
             // What is rendered again for a browser finds it among what was kept.
             attributes.entry("coupon").or_insert_with(|| coupon_of(coupon, due, date, zone));
@@ -263,8 +271,14 @@ impl Identity {
             attributes.insert("event".into(), Value::Object(event));
         }
         let mut data = attributes.clone();
-        data.insert("content".into(), compiled.contents.get(&(place, language.clone())).cloned().unwrap_or_default());
-        add_context(&mut data, sending, campaign, message, due, &urls);
+        if template.reads("content") {
+            data.insert("content".into(), compiled.contents.get(&(place, language.clone())).cloned().unwrap_or_default());
+        }
+        let unsubscribe_url = urls.signed("u", Kind::Unsubscribe);
+        if template.reads("unsubscribe_url") {
+            data.insert("unsubscribe_url".into(), Value::String(unsubscribe_url.clone()));
+        }
+        add_context(&mut data, template, sending, campaign, message, due, &urls);
         let reader = Reader { language: &language, zone, currency: &workspace.currency, now: date, rows: None };
         let rendered = template.render(&Value::Object(data), &reader).map_err(|error| match (error.refusal(), error.failure()) {
             (Some(refusal), _) => Unsendable::Refused(refusal, error.to_string()),
@@ -281,9 +295,10 @@ impl Identity {
             opens: message.track.opens,
             utm: message.track.utm.then_some(Utm { source: &workspace.key, medium: due.channel.word(), campaign: &campaign.key }),
         };
-        let text = mark_up(&rendered.text, Form::Text, &with);
-        let html = rendered.html.as_deref().map(|html| mark_up(html, Form::Html, &with));
-        Ok(Filled { subject: rendered.subject, preheader: rendered.preheader, html, text, language, place, attributes, urls })
+        let mut signed = Signed::default();
+        let text = mark_up(&rendered.text, Form::Text, &with, &mut signed);
+        let html = rendered.html.as_deref().map(|html| mark_up(html, Form::Html, &with, &mut signed));
+        Ok(Filled { subject: rendered.subject, preheader: rendered.preheader, html, text, language, place, attributes, unsubscribe_url })
     }
 }
 
@@ -325,7 +340,7 @@ impl Identity {
             date,
             message_id: &message_id,
             boundary: &self.mark("boundary", due.id),
-            list_unsubscribe: listed.then_some(ListUnsubscribe { https: &filled.urls.unsubscribe, mailto: None }),
+            list_unsubscribe: listed.then_some(ListUnsubscribe { https: &filled.unsubscribe_url, mailto: None }),
             list_id: list_id.as_ref().filter(|_| listed).map(|(name, id)| (name.as_str(), id.as_str())),
             feedback_id: listed.then_some(feedback_id.as_str()),
             auto_submitted: campaign.class == Class::Transactional,
@@ -365,32 +380,25 @@ fn sms(workspace: &Workspace, message: &Message, text: String, to: String) -> Re
 }
 
 /// Addresses that lead back to us.
-#[derive(Debug, Clone)]
-struct Urls {
-    unsubscribe: String,
-    preferences: String,
-    view: String,
-    confirm: String,
+struct Urls<'a> {
+    tokens: &'a Tokens,
+    public_url: &'a str,
+    message: MessageId,
 }
 
-impl Urls {
-    fn new(tokens: &Tokens, public_url: &str, message: MessageId) -> Self {
-        let url = |path: &str, kind: Kind| format!("{public_url}/{path}/{}", tokens.sign(kind, message));
-        Urls {
-            unsubscribe: url("u", Kind::Unsubscribe),
-            preferences: url("p", Kind::Preferences),
-            view: url("v", Kind::View),
-            confirm: url("k", Kind::Confirm),
-        }
+impl Urls<'_> {
+    fn signed(&self, path: &str, kind: Kind) -> String {
+        format!("{}/{path}/{}", self.public_url, self.tokens.sign(kind, self.message))
     }
 }
 
-/// The customer's attributes and own fields.
-pub fn root(person: &Person) -> Result<Map<String, Value>, Unsendable> {
-    let mut data = match serde_json::from_str(&person.attributes) {
-        Ok(Value::Object(attributes)) => attributes,
-        _ => return Err(Unsendable::Failed(Failure::Render, "the customer's attributes cannot be read".to_string())),
-    };
+/// The customer's attributes and own fields, as far as the template reads them.
+fn root(person: &Person, template: &MessageTemplate) -> Result<Map<String, Value>, Unsendable> {
+    let mut json = serde_json::Deserializer::from_str(&person.attributes);
+    let mut data = Only(template)
+        .deserialize(&mut json)
+        .and_then(|data| json.end().map(|()| data))
+        .map_err(|_| Unsendable::Failed(Failure::Render, "the customer's attributes cannot be read".to_string()))?;
     let own = [
         ("external_id", &person.external_id),
         ("first_name", &person.first_name),
@@ -402,12 +410,42 @@ pub fn root(person: &Person) -> Result<Map<String, Value>, Unsendable> {
         ("phone", &person.phone),
     ];
     for (name, value) in own {
-        if let Some(value) = value {
+        if let Some(value) = value.as_ref().filter(|_| template.reads(name)) {
             data.insert(name.to_string(), Value::String(value.clone()));
         }
     }
-    data.insert("created_at".into(), Value::String(from_micros(person.created_at).to_rfc3339()));
+    if template.reads("created_at") {
+        data.insert("created_at".into(), Value::String(from_micros(person.created_at).to_rfc3339()));
+    }
     Ok(data)
+}
+
+/// Reads of an object's fields those that a template reads, and passes over the others.
+struct Only<'a>(&'a MessageTemplate);
+
+impl<'de> DeserializeSeed<'de> for Only<'_> {
+    type Value = Map<String, Value>;
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Only<'_> {
+    type Value = Map<String, Value>;
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if self.0.reads(&name) {
+                kept.insert(name, fields.next_value()?);
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(kept)
+    }
 }
 
 /// Where the customer lives, as far as it is known.
@@ -415,26 +453,42 @@ pub(super) fn zone_of_person(person: &Person) -> Option<Tz> {
     zone_of(person.zone.as_deref(), person.country.as_deref(), person.phone.as_deref())
 }
 
-fn add_context(data: &mut Map<String, Value>, sending: &Sending, campaign: &Campaign, message: &Message, due: &Due, urls: &Urls) {
+/// Puts the context of the message beside the person's values, as far as the template reads it.
+fn add_context(
+    data: &mut Map<String, Value>,
+    template: &MessageTemplate,
+    sending: &Sending,
+    campaign: &Campaign,
+    message: &Message,
+    due: &Due,
+    urls: &Urls<'_>,
+) {
     let workspace = &sending.compiled.definitions.workspace;
-    let chain = workspace.language_chain(due.person.language.as_deref());
-    let schedule = &campaign.schedule;
-    let zone = if schedule.recipient { zone_of_person(&due.person).unwrap_or(schedule.zone) } else { schedule.zone };
-    let date = from_micros(due.due_at).with_timezone(&zone).date_naive();
-    let arm = sending.arms.get(&due.arm).map_or("", String::as_str);
-    data.insert("campaign".into(), serde_json::json!({ "key": campaign.key, "title": campaign.title.pick(&chain) }));
-    data.insert("run".into(), serde_json::json!({ "date": date.to_string(), "number": sending.run.number }));
-    data.insert("message".into(), serde_json::json!({ "step": 0, "variant": arm, "channel": due.channel.word() }));
-    let postal = workspace.identities.get(sender(workspace, message, due)).and_then(|identity| identity.postal_address.as_ref());
-    let identity = postal.map_or_else(|| serde_json::json!({}), |words| serde_json::json!({ "postal_address": words.pick(&chain) }));
-    data.insert("identity".into(), identity);
-    for (name, url) in [
-        ("unsubscribe_url", &urls.unsubscribe),
-        ("preferences_url", &urls.preferences),
-        ("view_url", &urls.view),
-        ("confirm_url", &urls.confirm),
-    ] {
-        data.insert(name.into(), Value::String(url.clone()));
+    let chain = || workspace.language_chain(due.person.language.as_deref());
+    if template.reads("campaign") {
+        data.insert("campaign".into(), serde_json::json!({ "key": campaign.key, "title": campaign.title.pick(&chain()) }));
+    }
+    if template.reads("run") {
+        let schedule = &campaign.schedule;
+        let zone = if schedule.recipient { zone_of_person(&due.person).unwrap_or(schedule.zone) } else { schedule.zone };
+        let date = from_micros(due.due_at).with_timezone(&zone).date_naive();
+        data.insert("run".into(), serde_json::json!({ "date": date.to_string(), "number": sending.run.number }));
+    }
+    if template.reads("message") {
+        let arm = sending.arms.get(&due.arm).map_or("", String::as_str);
+        data.insert("message".into(), serde_json::json!({ "step": 0, "variant": arm, "channel": due.channel.word() }));
+    }
+    if template.reads("identity") {
+        let postal = workspace.identities.get(sender(workspace, message, due)).and_then(|identity| identity.postal_address.as_ref());
+        let identity = postal.map_or_else(|| serde_json::json!({}), |words| serde_json::json!({ "postal_address": words.pick(&chain()) }));
+        data.insert("identity".into(), identity);
+    }
+    for (name, path, kind) in
+        [("preferences_url", "p", Kind::Preferences), ("view_url", "v", Kind::View), ("confirm_url", "k", Kind::Confirm)]
+    {
+        if template.reads(name) {
+            data.insert(name.into(), Value::String(urls.signed(path, kind)));
+        }
     }
 }
 
@@ -456,7 +510,7 @@ thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// The customer's values that the template reads, compressed; `None` when they are too many.
+/// The customer's values that the template reads, as JSON, compressed where that helps; `None` when they are too many.
 fn snapshot(template: &MessageTemplate, attributes: &Map<String, Value>) -> Option<Vec<u8>> {
     let mut kept = Map::new();
     for need in template.needs() {
@@ -466,6 +520,9 @@ fn snapshot(template: &MessageTemplate, attributes: &Map<String, Value>) -> Opti
         }
     }
     let json = serde_json::to_vec(&kept).ok()?;
+    if json.len() <= NOT_COMPRESSED {
+        return Some(json);
+    }
     COMPRESSOR.with_borrow_mut(|compressor| {
         if compressor.is_none() {
             *compressor = zstd::bulk::Compressor::new(1).ok();

@@ -31,7 +31,7 @@ mod warm_up;
 
 pub use breaker::{Admission, Breaker};
 pub use committer::Committer;
-pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable, root};
+pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsendable};
 pub use lanes::{Lane, Lanes};
 pub use parts::count_parts;
 pub use rate::{Rate, Rates, Turn as RateTurn};

@@ -146,6 +146,10 @@ pub struct Again {
     pub event: bool,
     /// Nobody reads of the customers more than where they live and their language.
     pub unread: bool,
+    /// Their email address is wanted, whatever the message goes to.
+    pub email: bool,
+    /// Their phone is wanted even where the country is known.
+    pub phone: bool,
 }
 
 /// A row of the question in [`Store::load_due`], by the places of its columns: by their names each row costs half as much again.
@@ -346,8 +350,16 @@ impl Store {
             ),
             false => format!(
                 "c.external_id, c.draw_key, c.first_name, c.last_name, c.language, c.country, c.zone, {attributes}, c.created_at,
-                 (SELECT e.address FROM addresses e WHERE e.customer_id = c.id AND e.channel = 1 AND e.is_primary = 1 LIMIT 1), {phone}",
-                attributes = self.pick("c.attributes", "c.attributes::text")
+                 {email}, {phone}",
+                attributes = self.pick("c.attributes", "c.attributes::text"),
+                email = match again.email {
+                    true => "(SELECT e.address FROM addresses e WHERE e.customer_id = c.id AND e.channel = 1 AND e.is_primary = 1 LIMIT 1)",
+                    false => "CAST(NULL AS TEXT)",
+                },
+                phone = match again.phone {
+                    true => phone.to_string(),
+                    false => format!("CASE WHEN c.country IS NULL THEN {phone} END"),
+                },
             ),
         };
         sql.push(&format!(

@@ -56,7 +56,7 @@ impl Compiled {
             self.template.render(functions::registry(self.limit.escape), context, &mut rendering, &mut out)
         };
         result.map_err(|error| self.explained(error.reason(), context.data(), needs))?;
-        if out.text.contains(FORBIDDEN) {
+        if memchr::memchr(FORBIDDEN as u8, out.text.as_bytes()).is_some() {
             return Err(RenderError::Unsafe { variable: self.culprit(context.data(), needs) });
         }
         Ok(out.text)

@@ -295,6 +295,11 @@ impl MessageTemplate {
         &self.needs
     }
 
+    /// Whether a value under this name can be of any use to it.
+    pub fn reads(&self, root: &str) -> bool {
+        self.roots.as_ref().is_none_or(|roots| roots.contains(root))
+    }
+
     /// Whether every person's message renders when one person's does: nothing personal is read that may be missing, and nothing is called that
     /// refuses or minds what kind of value it gets.
     pub fn renders_for_all(&self) -> bool {

@@ -33,22 +33,40 @@ pub enum Form {
     Text,
 }
 
+/// The addresses of a message's literal links as far as they have been signed: text and HTML have the same.
+#[derive(Debug, Default)]
+pub struct Signed(Vec<Option<String>>);
+
+impl Signed {
+    fn of(&mut self, click: &Click, tokens: &Tokens) -> &str {
+        let at = click.link as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        match self.0.get_mut(at) {
+            Some(signed) => signed.get_or_insert_with(|| tokens.sign_click(click)),
+            None => "",
+        }
+    }
+}
+
 /// The text with every mark replaced. A mark that was cut off, or names a link that the version does not have, leaves nothing behind.
-pub fn mark_up(text: &str, form: Form, with: &MarkUp) -> String {
+pub fn mark_up(text: &str, form: Form, with: &MarkUp, signed: &mut Signed) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8 + 256);
     let mut rest = text;
-    while let Some(start) = rest.find(marks::START) {
+    let next = |rest: &str| memchr::memchr(marks::START as u8, rest.as_bytes());
+    while let Some(start) = next(rest) {
         out.push_str(&rest[..start]);
         rest = &rest[start + 1..];
-        let Some(end) = rest.find(marks::START) else { return out };
-        replace(&rest[..end], form, with, &mut out);
+        let Some(end) = next(rest) else { return out };
+        replace(&rest[..end], form, with, signed, &mut out);
         rest = &rest[end + 1..];
     }
     out.push_str(rest);
     out
 }
 
-fn replace(mark: &str, form: Form, with: &MarkUp, out: &mut String) {
+fn replace(mark: &str, form: Form, with: &MarkUp, signed: &mut Signed, out: &mut String) {
     if mark == "P" {
         if with.opens && form == Form::Html {
             let token = with.tokens.sign(Kind::Open, with.message);
@@ -79,7 +97,12 @@ fn replace(mark: &str, form: Form, with: &MarkUp, out: &mut String) {
         };
         out.push_str(with.public_url);
         out.push_str("/c/");
-        out.push_str(&with.tokens.sign_click(&click));
+        // A number that no link of the version has is somebody's mischief: nothing is kept for it.
+        if click.target.is_some() || number as usize > with.targets.len() {
+            out.push_str(&with.tokens.sign_click(&click));
+        } else {
+            out.push_str(signed.of(&click, with.tokens));
+        }
         return;
     }
     let literal = || (number as usize).checked_sub(1).and_then(|at| with.targets.get(at)).map(|target| Cow::Borrowed(target.as_str()));
@@ -165,7 +188,7 @@ mod tests {
             opens: clicks,
             utm: utm.then_some(Utm { source: "s", medium: "email", campaign: "c" }),
         };
-        expected(&mark_up(text, form, &with), &tokens);
+        expected(&mark_up(text, form, &with, &mut Signed::default()), &tokens);
     }
 
     #[test]

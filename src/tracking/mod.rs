@@ -12,7 +12,7 @@ mod tokens;
 pub mod utm;
 
 pub use journal::Journal;
-pub use mark_up::{Form, MarkUp, mark_up};
+pub use mark_up::{Form, MarkUp, Signed, mark_up};
 pub use recorder::Recorder;
 pub use tokens::{BadSigning, Click, Kind, Tokens};
 pub use utm::Utm;

@@ -16,9 +16,12 @@ pub enum Transfer {
 impl Transfer {
     /// The smaller of the two for this text: Cyrillic is base64, most English is quoted-printable.
     pub fn smaller(text: &str) -> Transfer {
-        let special =
-            text.bytes().filter(|byte| !(b' '..=b'~').contains(byte) && *byte != b'\n' && *byte != b'\r' || *byte == b'=').count();
-        let quoted = text.len() + 2 * special;
+        // A byte for each sum, over few enough bytes that it cannot overflow: so the compiler looks at many at once.
+        let special = |bytes: &[u8]| {
+            let is_special = |byte: u8| u8::from((!(b' '..=b'~').contains(&byte) && byte != b'\n' && byte != b'\r') | (byte == b'='));
+            usize::from(bytes.iter().fold(0_u8, |sum, byte| sum + is_special(*byte)))
+        };
+        let quoted = text.len() + 2 * text.as_bytes().chunks(255).map(special).sum::<usize>();
         match quoted + quoted / 25 <= text.len().div_ceil(57) * 78 {
             true => Transfer::QuotedPrintable,
             false => Transfer::Base64,
@@ -84,38 +87,35 @@ fn quoted_printable(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + bytes.len() / 8);
     let mut at = 0;
     while at < bytes.len() {
-        let end = bytes[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map_or(bytes.len(), |length| at + length);
-        quoted_line(&bytes[at..end], out);
-        if end < bytes.len() {
+        let rest = &bytes[at..];
+        let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        quoted_line(&rest[..end], out);
+        if end < rest.len() {
             out.extend_from_slice(b"\r\n");
         }
-        at = if bytes[end..].starts_with(b"\r\n") { end + 2 } else { end + 1 };
+        at += if rest[end..].starts_with(b"\r\n") { end + 2 } else { end + 1 };
     }
 }
 
-/// One line of text, over as many lines as it needs; a space or tab at its end is encoded.
+/// One line of text, over as many lines as it needs. A space or tab at its end is encoded, and a dot at the beginning of a line that leaves: so no such line
+/// needs another dot on the wire (RFC 5321 §4.5.2).
 fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
     let (mut at, mut column) = (0, 0);
     while at < line.len() {
-        let left = line.len() - at;
-        // All that is left may use the whole line; else one place is kept for the soft break.
-        let room = LINE - 1 - column;
-        let run = line[at..].iter().take(room + 1).take_while(|byte| PLAIN[**byte as usize]).count();
-        let ends = run == left;
-        if run > 0 && (run <= room || ends) {
-            let spaced = ends && line[line.len() - 1] == b' ';
-            let copied = if spaced { run - 1 } else { run };
-            out.extend_from_slice(&line[at..at + copied]);
-            (at, column) = (at + copied, column + copied);
-            if ends && !spaced {
-                return;
-            }
-        } else if run > room && room > 0 {
-            out.extend_from_slice(&line[at..at + room]);
-            (at, column) = (at + room, column + room);
+        let rest = &line[at..];
+        if column == 0 && rest[0] == b'.' {
+            out.extend_from_slice(b"=2E");
+            (at, column) = (at + 1, 3);
+            continue;
         }
-        // Either the line is full, or the next byte must be written as =XX.
-        let next = line[at];
+        // All that is left may use the whole line; else one place is kept for the soft break.
+        let ends = rest.len() <= LINE - column;
+        let room = if ends { rest.len() } else { LINE - 1 - column };
+        let run = plain(&rest[..room]);
+        let run = if ends && run == rest.len() && rest[run - 1] == b' ' { run - 1 } else { run };
+        out.extend_from_slice(&rest[..run]);
+        (at, column) = (at + run, column + run);
+        let Some(&next) = line.get(at) else { return };
         let last = at + 1 == line.len();
         let encoded = !PLAIN[next as usize] || last && next == b' ';
         let needs = if encoded { 3 } else { 1 };
@@ -128,6 +128,21 @@ fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
             (at, column) = (at + 1, column + 3);
         }
     }
+}
+
+/// How many bytes at the beginning stand for themselves.
+fn plain(bytes: &[u8]) -> usize {
+    const MANY: usize = 32;
+    let mut at = 0;
+    // Without a way out in the middle, so that the compiler looks at all of them at once.
+    while let Some(chunk) = bytes.get(at..at + MANY) {
+        let all = chunk.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte) & (*byte != b'='));
+        if !all {
+            break;
+        }
+        at += MANY;
+    }
+    at + bytes[at..].iter().take_while(|byte| PLAIN[**byte as usize]).count()
 }
 
 fn base64(bytes: &[u8], out: &mut Vec<u8>) {
@@ -261,6 +276,23 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    /// By RFC 2045 §6.7, written as plainly as can be.
+    fn decoded(encoded: &str) -> String {
+        let mut bytes = Vec::new();
+        let text = encoded.replace("=\r\n", "");
+        let mut rest = text.as_bytes();
+        while let [first, after @ ..] = rest {
+            if *first == b'=' {
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
+                rest = &after[2..];
+            } else {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
     #[test]
     fn quoted_printable_keeps_76_and_marks_what_transport_would_lose() {
         for (text, expected) in [
@@ -271,7 +303,7 @@ mod tests {
             (" ", "=20"),
             ("a\rb\nc\r\nd", "a\r\nb\r\nc\r\nd"),
             ("\n\n", "\r\n\r\n"),
-            (".\n..\n.x", ".\r\n..\r\n.x"),
+            (".\n..\n.x", "=2E\r\n=2E.\r\n=2Ex"),
             ("é", "=C3=A9"),
         ] {
             assert_eq!(quoted(text), expected, "{text:?}");
@@ -279,9 +311,15 @@ mod tests {
         assert_eq!(quoted(&"x".repeat(76)), "x".repeat(76));
         assert_eq!(quoted(&"x".repeat(77)), format!("{}=\r\nxx", "x".repeat(75)));
         for length in 60..240 {
-            for end in ["", " ", "=", "é", "\t"] {
-                let text = format!("{}{end}", "x".repeat(length));
-                assert!(quoted(&text).split("\r\n").all(|line| line.len() <= 76), "{length} {end:?}: {}", quoted(&text));
+            for (begin, end) in [("", ""), ("", " "), ("", "="), ("", "é"), ("", "\t"), (".", "."), ("é", "."), ("=", ".é")] {
+                for filling in ["x", ".", " ", "x ", "=."] {
+                    let text = format!("{begin}{}{end}", filling.repeat(length));
+                    let encoded = quoted(&text);
+                    let lines: Vec<&str> = encoded.split("\r\n").collect();
+                    let is_good = |line: &&str| line.len() <= 76 && !line.starts_with('.') && !line.ends_with([' ', '\t']);
+                    assert!(lines.iter().all(is_good), "{text:?}: {encoded}");
+                    assert_eq!(decoded(&encoded), text);
+                }
             }
         }
     }

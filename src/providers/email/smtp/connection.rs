@@ -13,7 +13,7 @@ use lettre::transport::smtp::commands::{Ehlo, Rset};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use std::error::Error as _;
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -97,11 +97,12 @@ impl Connection {
 
     /// Hands one message over. The caller parks the connection again only after `Complete { reusable: true }`.
     pub async fn hand_over(&mut self, envelope: &Envelope, mime: &[u8], timeouts: &Timeouts) -> Dialogue {
-        if let Some(refused) = self.unfit(envelope, mime) {
+        let is_ascii = mime.is_ascii();
+        if let Some(refused) = self.unfit(envelope, mime, is_ascii) {
             return Dialogue::Complete { outcome: refused, reusable: true };
         }
         self.sent += 1;
-        match self.announce(envelope, mime, timeouts.command).await {
+        match self.announce(&self.mail(envelope, mime.len(), is_ascii), envelope, timeouts.command).await {
             Ok(()) => self.body(mime, timeouts.body).await,
             Err(Trouble::Lost(why)) => Dialogue::LostBefore { why },
             Err(Trouble::Said { code: 421, text }) => Dialogue::Closing { code: 421, text },
@@ -119,7 +120,7 @@ impl Connection {
     }
 
     /// What this server cannot take, before anything is said.
-    fn unfit(&self, envelope: &Envelope, mime: &[u8]) -> Option<Outcome> {
+    fn unfit(&self, envelope: &Envelope, mime: &[u8], is_ascii: bool) -> Option<Outcome> {
         let refused = |class, reply: String| Some(Outcome::Refused { class, suppress: false, reply });
         if let Some(limit) = self.offers.size.filter(|limit| mime.len() > *limit) {
             return refused(Failure::TooLarge, format!("5.3.4 the message has {} octets and the relay takes {limit}", mime.len()));
@@ -128,15 +129,14 @@ impl Connection {
         if utf8 && !self.offers.utf8 {
             return refused(Failure::Rejected, "5.6.7 the relay takes no addresses beyond ASCII (SMTPUTF8)".to_string());
         }
-        if !mime.is_ascii() && !self.offers.eight_bit {
+        if !is_ascii && !self.offers.eight_bit {
             return refused(Failure::Content, "5.6.3 the message is not 7-bit, and the relay takes nothing else (8BITMIME)".to_string());
         }
         None
     }
 
     /// MAIL, RCPT and DATA: in one write where the server allows it. `Ok` means that it waits for the body.
-    async fn announce(&mut self, envelope: &Envelope, mime: &[u8], limit: Duration) -> Result<(), Trouble> {
-        let mail = self.mail(envelope, mime);
+    async fn announce(&mut self, mail: &str, envelope: &Envelope, limit: Duration) -> Result<(), Trouble> {
         let rcpt = format!("RCPT TO:<{}>\r\n", envelope.to.as_str());
         if !self.offers.pipelining {
             answered(limit, self.inner.command(mail)).await?;
@@ -175,13 +175,13 @@ impl Connection {
         }
     }
 
-    fn mail(&self, envelope: &Envelope, mime: &[u8]) -> String {
+    fn mail(&self, envelope: &Envelope, length: usize, is_ascii: bool) -> String {
         let mut line = format!("MAIL FROM:<{}>", envelope.from.as_ref().map_or("", Address::as_str));
         if self.offers.sized {
-            let _ = write!(line, " SIZE={}", mime.len());
+            let _ = write!(line, " SIZE={length}");
         }
         let utf8 = envelope.to.needs_utf8() || envelope.from.as_ref().is_some_and(Address::needs_utf8);
-        if !mime.is_ascii() || utf8 && self.offers.eight_bit {
+        if !is_ascii || utf8 && self.offers.eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
         if utf8 {
@@ -194,7 +194,7 @@ impl Connection {
     /// The point of no return: body and final dot in one write.
     async fn body(&mut self, mime: &[u8], limit: Duration) -> Dialogue {
         let sent = match std::str::from_utf8(mime) {
-            Ok(text) => answered(limit, self.inner.command(Stuffed(text))).await,
+            Ok(text) => answered(limit, self.inner.command(stuffed(text))).await,
             // Never made here; a message from elsewhere goes through lettre's own encoder, in two writes.
             Err(_) => answered(limit, self.inner.message(mime)).await,
         };
@@ -289,22 +289,21 @@ impl Offers {
 }
 
 /// A message as it goes over the wire: a dot before each line that begins with one, and the final dot (RFC 5321 §4.5.2).
-struct Stuffed<'a>(&'a str);
-
-impl Display for Stuffed<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        if rest.starts_with('.') {
-            formatter.write_str(".")?;
-        }
-        while let Some(at) = rest.find("\n.") {
-            formatter.write_str(&rest[..=at])?;
-            formatter.write_str(".")?;
-            rest = &rest[at + 1..];
-        }
-        formatter.write_str(rest)?;
-        formatter.write_str(if self.0.is_empty() || self.0.ends_with("\r\n") { ".\r\n" } else { "\r\n.\r\n" })
+fn stuffed(message: &str) -> String {
+    let mut out = String::with_capacity(message.len() + 64);
+    let mut rest = message;
+    if rest.starts_with('.') {
+        out.push('.');
     }
+    while let Some(at) = memchr::memmem::find(rest.as_bytes(), b"\n.") {
+        let (line, after) = rest.split_at(at + 1);
+        out.push_str(line);
+        out.push('.');
+        rest = after;
+    }
+    out.push_str(rest);
+    out.push_str(if message.is_empty() || message.ends_with("\r\n") { ".\r\n" } else { "\r\n.\r\n" });
+    out
 }
 
 #[cfg(test)]
@@ -321,7 +320,7 @@ mod tests {
             ("..\r\n.\r\n", "...\r\n..\r\n.\r\n"),
             ("a\r\n.b\r\n.", "a\r\n..b\r\n..\r\n.\r\n"),
         ] {
-            assert_eq!(Stuffed(message).to_string(), expected, "{message:?}");
+            assert_eq!(stuffed(message), expected, "{message:?}");
         }
     }
 

@@ -28,11 +28,15 @@ CREATE TABLE warm_up_freed (
     warm_up_day INTEGER NOT NULL
 ) STRICT;
 
-CREATE TRIGGER warm_up_freed_by_state AFTER UPDATE OF state ON messages
-WHEN OLD.warm_up_day > 0 AND NEW.attempts = 0 AND NEW.state IN (0, 8, 9, 10) AND OLD.state NOT IN (0, 8, 9, 10) BEGIN
-    INSERT INTO warm_up_freed (warm_up_day) VALUES (OLD.warm_up_day);
+-- With what frees reservations in one trigger: each one costs every mark and answer.
+DROP TRIGGER reservations_freed;
+DROP TRIGGER reservations_dropped;
+CREATE TRIGGER freed AFTER UPDATE OF state ON messages WHEN NEW.state IN (0, 8, 9, 10) AND OLD.state NOT IN (0, 8, 9, 10) BEGIN
+    DELETE FROM reservations WHERE customer_id = NEW.customer_id AND message_id = NEW.id;
+    INSERT INTO warm_up_freed (warm_up_day) SELECT OLD.warm_up_day WHERE OLD.warm_up_day > 0 AND NEW.attempts = 0;
 END;
-CREATE TRIGGER warm_up_freed_by_dropping AFTER DELETE ON messages
-WHEN OLD.warm_up_day > 0 AND OLD.attempts = 0 AND OLD.state NOT IN (0, 8, 9, 10) BEGIN
-    INSERT INTO warm_up_freed (warm_up_day) VALUES (OLD.warm_up_day);
+CREATE TRIGGER dropped AFTER DELETE ON messages BEGIN
+    DELETE FROM reservations WHERE customer_id = OLD.customer_id AND message_id = OLD.id;
+    INSERT INTO warm_up_freed (warm_up_day)
+    SELECT OLD.warm_up_day WHERE OLD.warm_up_day > 0 AND OLD.attempts = 0 AND OLD.state NOT IN (0, 8, 9, 10);
 END;

@@ -42,28 +42,55 @@ pub struct Ticket(Mutex<Way>);
 
 #[derive(Debug, Default)]
 enum Way {
+    /// On its way to the database.
     #[default]
     Open,
     Recorded,
-    /// In a file with so many hits that the database does not have yet.
-    Journaled(Arc<AtomicU64>),
+    /// It goes to the journal only.
+    Alone,
+    /// In a file that counts what the database does not have yet.
+    Journaled(Arc<Counts>),
+}
+
+/// Hits of a file that the database does not have yet.
+#[derive(Debug, Default)]
+struct Counts {
+    unrecorded: AtomicU64,
+    /// Those among them that only a replay brings there.
+    alone: AtomicU64,
 }
 
 impl Ticket {
     /// The database has it.
     pub fn recorded(&self) {
         let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Way::Journaled(unrecorded) = &*way {
-            unrecorded.fetch_sub(1, Ordering::SeqCst);
+        if let Way::Journaled(counts) = &*way {
+            counts.unrecorded.fetch_sub(1, Ordering::SeqCst);
         }
         *way = Way::Recorded;
     }
 
-    fn journaled(&self, unrecorded: &Arc<AtomicU64>) {
+    /// It is not on its way to the database any more.
+    pub fn alone(&self) {
         let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*way, Way::Open) {
-            unrecorded.fetch_add(1, Ordering::SeqCst);
-            *way = Way::Journaled(unrecorded.clone());
+        if let Way::Journaled(counts) = &*way {
+            counts.alone.fetch_add(1, Ordering::SeqCst);
+        }
+        *way = Way::Alone;
+    }
+
+    fn journaled(&self, counts: &Arc<Counts>) {
+        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *way {
+            Way::Open => {
+                counts.unrecorded.fetch_add(1, Ordering::SeqCst);
+                *way = Way::Journaled(counts.clone());
+            }
+            Way::Alone => {
+                counts.unrecorded.fetch_add(1, Ordering::SeqCst);
+                counts.alone.fetch_add(1, Ordering::SeqCst);
+            }
+            Way::Recorded | Way::Journaled(_) => {}
         }
     }
 }
@@ -86,8 +113,8 @@ pub struct Segment {
     pub path: PathBuf,
     /// Keeps the lock.
     _file: File,
-    /// Hits that the database does not have yet; `None` where nobody counted: another process wrote it.
-    unrecorded: Option<Arc<AtomicU64>>,
+    /// What the database does not have yet; `None` where nobody counted: another process wrote it.
+    counts: Option<Arc<Counts>>,
 }
 
 impl Journal {
@@ -144,7 +171,7 @@ struct Open {
     path: PathBuf,
     file: File,
     bytes: u64,
-    unrecorded: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl Writer {
@@ -163,9 +190,9 @@ impl Writer {
             }
             if !waiting.is_empty() {
                 match self.write(&bytes) {
-                    Ok(unrecorded) => {
+                    Ok(counts) => {
                         for (ticket, answer) in waiting {
-                            ticket.journaled(&unrecorded);
+                            ticket.journaled(&counts);
                             let _ = answer.send(Ok(()));
                         }
                     }
@@ -187,7 +214,7 @@ impl Writer {
     }
 
     /// All or nothing: after an error the file is cut back to what was durable, or given up.
-    fn write(&mut self, bytes: &[u8]) -> Result<Arc<AtomicU64>, Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<Arc<Counts>, Error> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => create(&self.folder)?,
@@ -197,12 +224,12 @@ impl Writer {
             return Err(Error::Full);
         }
         let written = open.file.write_all(bytes).and_then(|()| open.file.sync_data());
-        let unrecorded = open.unrecorded.clone();
+        let counts = open.counts.clone();
         match written {
             Ok(()) => {
                 open.bytes += bytes.len() as u64;
                 self.open = Some(open);
-                Ok(unrecorded)
+                Ok(counts)
             }
             // What an fsync that failed has kept is unknown: nothing more goes to this file, what it had stays to be replayed.
             Err(error) => {
@@ -213,7 +240,7 @@ impl Writer {
     }
 
     fn seal(&mut self) -> Vec<Segment> {
-        let own = self.open.take().map(|open| Segment { path: open.path, _file: open.file, unrecorded: Some(open.unrecorded) });
+        let own = self.open.take().map(|open| Segment { path: open.path, _file: open.file, counts: Some(open.counts) });
         let mut segments: Vec<Segment> = own.into_iter().collect();
         match orphans(&self.folder) {
             Ok(found) => segments.extend(found),
@@ -242,7 +269,7 @@ fn create(folder: &Path) -> Result<Open, Error> {
         file.sync_all()?;
         #[cfg(unix)]
         File::open(folder)?.sync_all()?;
-        return Ok(Open { path, file, bytes: MAGIC.len() as u64, unrecorded: Arc::default() });
+        return Ok(Open { path, file, bytes: MAGIC.len() as u64, counts: Arc::default() });
     }
     Err(Error::Full)
 }
@@ -257,7 +284,7 @@ fn orphans(folder: &Path) -> std::io::Result<Vec<Segment>> {
         }
         let file = OpenOptions::new().read(true).append(true).open(&path)?;
         match file.try_lock() {
-            Ok(()) => found.push(Segment { path, _file: file, unrecorded: None }),
+            Ok(()) => found.push(Segment { path, _file: file, counts: None }),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -269,7 +296,12 @@ fn orphans(folder: &Path) -> std::io::Result<Vec<Segment>> {
 impl Segment {
     /// Whether the database has all of it already.
     pub fn is_recorded(&self) -> bool {
-        self.unrecorded.as_ref().is_some_and(|unrecorded| unrecorded.load(Ordering::SeqCst) == 0)
+        self.counts.as_ref().is_some_and(|counts| counts.unrecorded.load(Ordering::SeqCst) == 0)
+    }
+
+    /// Whether all that the database lacks is on its way there: a replay would only be in its way.
+    pub fn is_on_its_way(&self) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.alone.load(Ordering::SeqCst) == 0)
     }
 
     pub fn hits(&self) -> std::io::Result<Hits> {
@@ -455,7 +487,17 @@ mod tests {
         after.recorded();
         assert!(segment.is_recorded());
         segment.remove().unwrap();
-        journal.append(&hit(1), never).await.unwrap();
-        assert!(!journal.seal().await[0].is_recorded());
+        journal.append(&hit(1), never.clone()).await.unwrap();
+        let segment = journal.seal().await.pop().unwrap();
+        assert!(!segment.is_recorded() && segment.is_on_its_way());
+        // The database refuses it: only a replay can tell.
+        never.alone();
+        assert!(!segment.is_recorded() && !segment.is_on_its_way());
+        segment.remove().unwrap();
+        let lonely = Arc::<Ticket>::default();
+        lonely.alone();
+        journal.append(&hit(1), lonely).await.unwrap();
+        let segment = journal.seal().await.pop().unwrap();
+        assert!(!segment.is_recorded() && !segment.is_on_its_way(), "the queue was full");
     }
 }

@@ -53,7 +53,11 @@ async fn settle_uncertain(connection: &mut Connection<'_>, new: &[(&ResponseRow,
     struct Proven {
         id: i64,
     }
-    let rows: Vec<Proven> = new.iter().map(|(_, facts)| Proven { id: facts.id }).collect();
+    let uncertain = new.iter().filter(|(_, facts)| facts.state == MessageState::Uncertain.code());
+    let rows: Vec<Proven> = uncertain.map(|(_, facts)| Proven { id: facts.id }).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     let given = table(connection.dialect(), &[("id", Field::Long)]);
     let sql = format!(
         "UPDATE messages SET state = {}, accepted_at = changed_at, detail = NULL FROM {given} AS given WHERE messages.id = given.id AND messages.state = {}",

@@ -144,6 +144,9 @@ struct Facts {
     is_test: i16,
     topic: Option<String>,
     links: i64,
+    state: i16,
+    /// Whether some campaign is started by what comes back to messages.
+    triggers: i64,
 }
 
 impl Facts {
@@ -323,7 +326,8 @@ async fn read_facts(connection: &mut Connection<'_>, rows: &[ResponseRow]) -> Re
     let lock = connection.pick("", "FOR NO KEY UPDATE OF m");
     let sql = format!(
         "SELECT m.id, m.run_id, m.customer_id, m.step, m.arm, m.channel, m.site, m.address, m.accepted_at, r.is_test, c.topic,
-                (SELECT COUNT(*) FROM links l WHERE l.version_id = r.version_id) AS links
+                (SELECT COUNT(*) FROM links l WHERE l.version_id = r.version_id) AS links, m.state,
+                (SELECT COUNT(*) FROM triggers t WHERE t.name LIKE 'message.%') AS triggers
          FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
          WHERE m.id IN (SELECT id FROM {} AS given) ORDER BY m.id {lock}",
         table(connection.dialect(), &[("id", Field::Long)])

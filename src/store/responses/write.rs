@@ -66,8 +66,10 @@ pub(super) async fn write_events(
         });
     }
     connection.write("record events", sql, &json(&new)?).await?;
-    let keys: Vec<(i64, [u8; 16])> =
-        fresh.iter().filter_map(|(index, key)| Some((facts.get(&rows[*index].message.0)?.customer_id, *key))).collect();
+    let keys: Vec<(i64, [u8; 16])> = fresh
+        .iter()
+        .filter_map(|(index, key)| Some((facts.get(&rows[*index].message.0).filter(|facts| facts.triggers > 0)?.customer_id, *key)))
+        .collect();
     starts::keep_by_key(connection, starts::Kept::Events, &keys).await
 }
 

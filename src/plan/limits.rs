@@ -62,7 +62,7 @@ pub(super) async fn walk<S: Sink>(
 ) -> Result<i64, store::Error> {
     let mut snapshot = store.snapshot().await?;
     for channel in &selection.channels {
-        let shared = snapshot.shared_addresses(*channel).await?;
+        let shared = snapshot.shared_addresses(*channel, selection.once.as_deref()).await?;
         decider.share(*channel, shared);
     }
     let (costs, warm_ups) = (ahead.costs, ahead.warm_ups);

@@ -13,6 +13,7 @@ use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::batch::Connection;
 use crate::store::blocks::Person;
+use crate::store::people_once::PeopleOnce;
 use crate::store::planning::{self, Planned, Selection};
 use crate::store::planning_right::Right;
 use crate::store::runs::{Arm, Run};
@@ -197,6 +198,7 @@ pub fn selection(
         engagement,
         // Windows are of the person's zone only where the schedule is.
         places: campaign.schedule.recipient || asks_for_places(&definitions.workspace.policy),
+        once: None,
     }
 }
 
@@ -240,19 +242,20 @@ pub async fn plan(
     Ok(Written { arms: decider.arms.rows(), selected: ledger.selected, messages: ledger.messages, cost })
 }
 
-/// Counts what a run would be if it were planned now.
+/// Counts what a run would be if it were planned now. `once` keeps what the previews of other campaigns read too.
 pub async fn preview(
     store: &Store,
     definitions: &Arc<Definitions>,
     campaign: &Campaign,
     campaign_id: Option<CampaignId>,
-    parts: &CountParts,
+    (parts, once): (&CountParts, &Arc<PeopleOnce>),
     now: Time,
 ) -> Result<Preview, store::Error> {
     let samples = samples(store, definitions, campaign).await?;
     // As it would be on the next date: each person's own time is to come then, and it is somebody's day.
     let occurrence = Occurrence::next(&campaign.schedule, now).unwrap_or_else(|| Occurrence::now(&campaign.schedule, now));
-    let selection = selection(definitions, campaign, campaign_id, &occurrence, &samples, now, store.dialect());
+    let mut selection = selection(definitions, campaign, campaign_id, &occurrence, &samples, now, store.dialect());
+    selection.once = Some(once.clone());
     // Who comes first under limits is drawn for each run anew: for the next one here.
     let number = match campaign_id {
         Some(campaign) => store.next_run_number(campaign).await?,

@@ -27,6 +27,7 @@ pub mod links;
 pub mod missed;
 pub mod nodes;
 pub mod people;
+pub mod people_once;
 pub mod planning;
 pub mod planning_right;
 pub mod rates;

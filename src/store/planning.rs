@@ -5,6 +5,7 @@
 
 use super::audience::{Bind, Sql};
 use super::batch::Connection;
+use super::people_once::PeopleOnce;
 use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, RunId, SuppressionReason, Time};
@@ -13,6 +14,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Row, Sqlite};
 use std::collections::HashSet;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Rows that are read, decided and written together.
@@ -35,6 +37,8 @@ pub struct Selection {
     pub engagement: Option<usize>,
     /// Whether it is wanted what says in which zone the customer lives.
     pub places: bool,
+    /// Where many previews are made, what they read in common.
+    pub once: Option<Arc<PeopleOnce>>,
 }
 
 /// Leaves out who had something of this campaign since then (`None`: ever).
@@ -312,8 +316,7 @@ pub(crate) fn consent(state: Option<i16>, at: Option<i64>) -> Option<Consent> {
 }
 
 impl Snapshot {
-    /// Addresses of a channel that more than one customer has.
-    pub async fn shared_addresses(&mut self, channel: Channel) -> Result<HashSet<String>, Error> {
+    pub(super) async fn read_shared_addresses(&mut self, channel: Channel) -> Result<HashSet<String>, Error> {
         // By key, which has an index: nothing is sorted. A key holds the channel and the address in lower case.
         let sql = "SELECT DISTINCT a.address FROM addresses a WHERE a.channel = $1
                    AND a.key IN (SELECT key FROM addresses GROUP BY key HAVING COUNT(*) > 1)";
@@ -325,8 +328,8 @@ impl Snapshot {
         Ok(rows.into_iter().map(|(address,)| address).collect())
     }
 
-    /// Streams the selected customers in the order of their numbers, a window at a time; stops when nobody listens any more.
-    pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
+    /// As [`Snapshot::candidates`], from the database.
+    pub(super) async fn stream(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
         let doing = "read the audience";
         match self {
             Snapshot::Sqlite(transaction) => {
@@ -395,14 +398,19 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
             ));
         }
     }
+    chosen(&mut sql, selection);
+    sql
+}
+
+/// Who is selected, in the order of their numbers.
+pub(super) fn chosen(sql: &mut Sql, selection: &Selection) {
     sql.push(" WHERE c.erased_at IS NULL AND (");
     sql.append(&selection.condition);
     sql.push(")");
     if let Some(re_entry) = &selection.re_entry {
-        push_re_entry(&mut sql, re_entry);
+        push_re_entry(sql, re_entry);
     }
     sql.push(" ORDER BY c.id");
-    sql
 }
 
 /// The attribute as JSON text, or NULL.

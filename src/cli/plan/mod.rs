@@ -12,8 +12,10 @@ use crate::plan::{self as planning, Preview};
 use crate::policy::stops;
 use crate::store::Store;
 use crate::store::definitions::{Version, manifest, manifest_hash};
+use crate::store::people_once::PeopleOnce;
 use crate::types::{CampaignId, Class, Time};
 use clap::Args;
+use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use view::{ArmPlan, AudiencePlan, CampaignPlan, Changed, FileChange, Plan};
@@ -50,12 +52,22 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         campaigns: Vec::new(),
         commit: git::state(&workspace.folder),
     };
-    for (key, campaign) in &definitions.campaigns {
-        if !arguments.campaigns.is_empty() && !arguments.campaigns.contains(key) {
-            continue;
-        }
-        let before = applied.get(key);
-        let mut one = one_campaign(&store, &files, &definitions, campaign, before, ids.get(key).copied(), now).await?;
+    let known = Arc::new(Known { store: store.clone(), files: files.clone(), definitions: definitions.clone(), once: Arc::default(), now });
+    let asked = definitions.campaigns.keys().filter(|key| arguments.campaigns.is_empty() || arguments.campaigns.contains(key));
+    // As many side by side as there are processors.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut previews = futures_util::stream::iter(asked)
+        .map(|key| {
+            let (known, key, before, id) = (known.clone(), key.clone(), applied.get(key).cloned(), ids.get(key).copied());
+            let plan = tokio::spawn(async move {
+                let campaign = planning::campaign_of(&known.definitions, &key)?;
+                one_campaign(&known, campaign, before.as_ref(), id).await.map(|plan| (key, plan))
+            });
+            async { plan.await? }
+        })
+        .buffered(at_once);
+    while let Some(one) = previews.next().await {
+        let (key, mut one) = one?;
         let path = format!("campaigns/{key}.yaml");
         one.warnings.extend(
             problems
@@ -86,15 +98,23 @@ async fn changed_workspace(store: &Store, files: &Files) -> anyhow::Result<Chang
     })
 }
 
+/// What the previews of all campaigns have in common.
+struct Known {
+    store: Store,
+    files: Files,
+    definitions: Arc<Definitions>,
+    once: Arc<PeopleOnce>,
+    now: Time,
+}
+
 async fn one_campaign(
-    store: &Store,
-    files: &Files,
-    definitions: &Arc<Definitions>,
+    known: &Known,
     campaign: &Campaign,
     before: Option<&Version>,
     id: Option<CampaignId>,
-    now: Time,
 ) -> anyhow::Result<CampaignPlan> {
+    let Known { store, files, definitions, once, now } = known;
+    let now = *now;
     let here = manifest(files, &campaign.reaches);
     let change = match before {
         _ if campaign.draft => Changed::Draft,
@@ -102,7 +122,7 @@ async fn one_campaign(
         Some(version) if version.hash == manifest_hash(&here) => Changed::Unchanged,
         Some(_) => Changed::Changed,
     };
-    let preview = planning::preview(store, definitions, campaign, id, &crate::dispatch::count_parts(), now).await?;
+    let preview = planning::preview(store, definitions, campaign, id, (&crate::dispatch::count_parts(), once), now).await?;
     let samples = samples::rendered(store, definitions, &campaign.key, &preview, now).await?;
     let mut audience = audience(campaign, &preview);
     let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();

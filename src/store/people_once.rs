@@ -1,0 +1,139 @@
+//! What the previews of many campaigns ask of the same people, read once.
+//!
+//! `posthaste plan` previews every campaign over the whole base. What is wanted of a person (address, suppression, consent) is mostly the same for all of
+//! them, so it is kept, and of each campaign only the numbers are read whom its audience has. In small bases only ([`MOST`]): memory would grow with
+//! the people. A customer who comes in between is seen by the campaigns that are looked at later.
+
+use super::audience::{Bind, Sql};
+use super::planning::{Candidate, Selection, Snapshot, WINDOW, bound, chosen};
+use super::{Dialect, Doing, Error};
+use crate::types::Channel;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc};
+
+/// People of whom something is kept.
+const MOST: usize = 100_000;
+/// Kinds of what is wanted that are kept.
+const KINDS: usize = 8;
+
+/// Shared by the previews of one command.
+#[derive(Debug, Default)]
+pub struct PeopleOnce {
+    known: Mutex<HashMap<Kind, Arc<Vec<Candidate>>>>,
+    shared: Mutex<HashMap<Channel, HashSet<String>>>,
+}
+
+/// What is wanted of each person.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    topic: Option<String>,
+    channels: Vec<Channel>,
+    attributes: Vec<String>,
+    engagement: Option<usize>,
+    places: bool,
+}
+
+impl Snapshot {
+    /// Addresses of a channel that more than one customer has.
+    pub async fn shared_addresses(&mut self, channel: Channel, once: Option<&PeopleOnce>) -> Result<HashSet<String>, Error> {
+        let Some(once) = once else { return self.read_shared_addresses(channel).await };
+        let mut shared = once.shared.lock().await;
+        if let Some(addresses) = shared.get(&channel) {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.read_shared_addresses(channel).await?;
+        shared.insert(channel, addresses.clone());
+        Ok(addresses)
+    }
+
+    /// Streams the selected customers in the order of their numbers, a window at a time; stops when nobody listens any more.
+    pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
+        let people = match &selection.once {
+            Some(once) => self.everybody(once, selection).await?,
+            None => None,
+        };
+        let Some(people) = people else { return self.stream(selection, windows).await };
+        let mut wanted = self.numbers(selection).await?.into_iter().peekable();
+        let mut window = Vec::with_capacity(WINDOW);
+        for candidate in people.iter() {
+            while wanted.next_if(|id| *id < candidate.id).is_some() {}
+            if wanted.next_if_eq(&candidate.id).is_none() {
+                continue;
+            }
+            window.push(candidate.clone());
+            if window.len() == WINDOW && windows.send(std::mem::replace(&mut window, Vec::with_capacity(WINDOW))).await.is_err() {
+                return Ok(());
+            }
+        }
+        let _ = windows.send(window).await;
+        Ok(())
+    }
+
+    /// All customers, from memory where they are there already; `None` where they are too many.
+    async fn everybody(&mut self, once: &PeopleOnce, selection: &Selection) -> Result<Option<Arc<Vec<Candidate>>>, Error> {
+        let kind = Kind {
+            topic: selection.topic.clone(),
+            channels: selection.channels.clone(),
+            attributes: selection.attributes.clone(),
+            engagement: selection.engagement,
+            places: selection.places,
+        };
+        // Held while it is read, so that two previews do not both read it.
+        let mut known = once.known.lock().await;
+        if let Some(people) = known.get(&kind) {
+            return Ok(Some(people.clone()));
+        }
+        if known.len() >= KINDS || self.is_large().await? {
+            return Ok(None);
+        }
+        let mut condition = Sql::new(self.dialect());
+        condition.push("1 = 1");
+        let all = Selection { condition, re_entry: None, once: None, ..selection.clone() };
+        let (windows, mut read) = mpsc::channel(4);
+        let collect = async {
+            let mut people = Vec::new();
+            while let Some(window) = read.recv().await {
+                people.extend(window);
+            }
+            people
+        };
+        let (streamed, people) = tokio::join!(self.stream(&all, windows), collect);
+        streamed?;
+        let people = Arc::new(people);
+        known.insert(kind, people.clone());
+        Ok(Some(people))
+    }
+
+    async fn is_large(&mut self) -> Result<bool, Error> {
+        let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM customers LIMIT {}) AS first_ones", MOST + 1);
+        let sql = sqlx::AssertSqlSafe(sql);
+        let (count,): (i64,) = match self {
+            Snapshot::Sqlite(transaction) => sqlx::query_as(sql).fetch_one(&mut **transaction).await,
+            Snapshot::Postgres(transaction) => sqlx::query_as(sql).fetch_one(&mut **transaction).await,
+        }
+        .doing("count the customers")?;
+        Ok(count > MOST as i64)
+    }
+
+    /// The numbers of those selected, in their order.
+    async fn numbers(&mut self, selection: &Selection) -> Result<Vec<i64>, Error> {
+        let mut sql = Sql::new(self.dialect());
+        sql.push("SELECT c.id FROM customers c");
+        chosen(&mut sql, selection);
+        let text = sqlx::AssertSqlSafe(sql.text.clone());
+        let rows: Vec<(i64,)> = match self {
+            Snapshot::Sqlite(transaction) => bound!(sqlx::query_as(text), &sql.binds).fetch_all(&mut **transaction).await,
+            Snapshot::Postgres(transaction) => bound!(sqlx::query_as(text), &sql.binds).fetch_all(&mut **transaction).await,
+        }
+        .doing("read the audience")?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self {
+            Snapshot::Sqlite(_) => Dialect::Sqlite,
+            Snapshot::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}

@@ -158,7 +158,7 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
     let store = workspace.store(definitions.workspace.database.as_deref()).await?;
     // While no engine works in the base, and none can start, an empty one is filled without its indexes.
     let alone = match &store {
-        Store::Sqlite(_) if kind == Kind::Customers => store.lock_engine().await.ok(),
+        Store::Sqlite(_) if matches!(kind, Kind::Customers | Kind::Events) => store.lock_engine().await.ok(),
         _ => None,
     };
     let read = Arc::new(AtomicU64::new(0));
@@ -180,7 +180,11 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
                 });
                 // What applied campaigns measure, so that imported events count as conversions.
                 let measures = store.measures(settings.zone, &settings.currency).await?;
-                import::events(&store, &settings, &options.unwrap_or_default(), &measures, input, report).await
+                let options = options.unwrap_or_default();
+                match &alone {
+                    Some(_) => import::events_alone(&store, &settings, &options, &measures, input, report).await,
+                    None => import::events(&store, &settings, &options, &measures, input, report).await,
+                }
             }
             Kind::Consents => import::consents(&store, &settings, input, report).await,
             Kind::Suppressions => import::suppressions(&store, &settings, input, report).await,

@@ -46,6 +46,12 @@ pub struct Wanted {
     pub with_consents: bool,
 }
 
+impl Wanted {
+    pub fn is_empty(&self) -> bool {
+        self.external_ids.is_empty() && self.keys.is_empty() && self.ids.is_empty()
+    }
+}
+
 /// Who was found.
 #[derive(Debug, Clone, Default)]
 pub struct Found {

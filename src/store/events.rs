@@ -78,7 +78,8 @@ impl Store {
     }
 }
 
-const INTO: &str = "INSERT INTO events (customer_id, name, occurred_at, received_at, properties, folded, value, currency, source_key)";
+pub(super) const INTO: &str =
+    "INSERT INTO events (customer_id, name, occurred_at, received_at, properties, folded, value, currency, source_key)";
 const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING RETURNING id, customer_id, source_key";
 
 /// Number, customer and key of those that were new.

@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// SQLite sorts in as much memory as its cache has, in each of its threads.
-    async fn sort_little_by_little(&self) -> Result<(), Error> {
+    pub(super) async fn sort_little_by_little(&self) -> Result<(), Error> {
         let Store::Sqlite(sqlite) = self else { return Ok(()) };
         for sql in ["PRAGMA shrink_memory", "PRAGMA cache_size = -4000"] {
             sqlx::query(sql).execute(&sqlite.write).await.doing("prepare the database for its indexes")?;
@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// While a base is filled on SQLite, pages of the file are not mapped and sorting spills to files, with a second thread to help it.
-    async fn spare_memory(&self, spare: bool) -> Result<(), Error> {
+    pub(super) async fn spare_memory(&self, spare: bool) -> Result<(), Error> {
         let Store::Sqlite(sqlite) = self else { return Ok(()) };
         let pragmas = if spare {
             ["PRAGMA mmap_size = 0", "PRAGMA temp_store = FILE", "PRAGMA threads = 2", "PRAGMA cache_size = -12000"]

@@ -22,6 +22,7 @@ pub mod decisions;
 pub mod definitions;
 pub mod events;
 pub mod filling;
+pub mod filling_events;
 pub mod ledger;
 pub mod links;
 pub mod missed;
@@ -258,7 +259,11 @@ impl Store {
         }
         .map_err(Error::Migrate)?;
         // A first import that was killed leaves its indexes to whoever comes next.
-        if self.dialect() == Dialect::Sqlite { self.build_customer_indexes().await } else { Ok(()) }
+        if self.dialect() == Dialect::Sqlite {
+            self.build_customer_indexes().await?;
+            self.build_event_indexes().await?;
+        }
+        Ok(())
     }
 
     pub fn dialect(&self) -> Dialect {

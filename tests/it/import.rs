@@ -9,6 +9,7 @@ use posthaste::literals::ValueType;
 use posthaste::store::Store;
 use posthaste::store::conversions::Measures;
 use posthaste::store::customers::{Customer, Wanted};
+use posthaste::store::events::NewEvent;
 use posthaste::types::Time;
 
 fn now() -> Time {
@@ -52,6 +53,17 @@ async fn events(database: &Database, settings: &Settings, options: &EventOptions
     let mut rejected = Vec::new();
     let input = Input::Bytes(Box::new(std::io::Cursor::new(file.into())), EncodingHint::default());
     let summary = import::events(&database.store, settings, options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
+    (summary.unwrap(), rejected)
+}
+
+/// While nobody else works in the base: an empty table is filled without its indexes.
+async fn events_alone(database: &Database, settings: &Settings, file: &str) -> (Summary, Vec<Rejected>) {
+    let measures = Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() };
+    let mut rejected = Vec::new();
+    let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), EncodingHint::default());
+    let options = EventOptions::default();
+    let summary =
+        import::events_alone(&database.store, settings, &options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
     (summary.unwrap(), rejected)
 }
 
@@ -249,7 +261,8 @@ async fn a_messy_export_comes_in_and_its_sums_add_up() {
 
 #[tokio::test]
 async fn events_come_in_once_with_their_money() {
-    for database in databases().await {
+    let beside_others = databases().await.into_iter().map(|database| (database, false));
+    for (database, alone) in beside_others.chain(databases().await.into_iter().map(|database| (database, true))) {
         people(&database, &settings(), "external_id,email\nada,ada@example.org\nbo,bo@example.org\n").await;
         let declared =
             [("purchase".to_string(), [("amount".to_string(), ValueType::Money), ("sku".to_string(), ValueType::Text)].into())].into();
@@ -264,7 +277,10 @@ async fn events_come_in_once_with_their_money() {
                     ada,purchased,2027-01-06,,1,B\n\
                     ada,purchase,soon,,1,B\n\
                     ada,purchase,2027-01-06,,much,B\n";
-        let (summary, rejected) = events(&database, &settings, &EventOptions::default(), file).await;
+        let (summary, rejected) = match alone {
+            true => events_alone(&database, &settings, file).await,
+            false => events(&database, &settings, &EventOptions::default(), file).await,
+        };
         assert_eq!(counts(&summary), (9, 4, 0, 1, 4), "{}: {rejected:?}", database.name);
         let reasons: Vec<String> = rejected.iter().map(|row| format!("{}: {}", row.row.line, row.reason)).collect();
         insta::allow_duplicates! { insta::assert_snapshot!("rejected_events", reasons.join("\n")) };
@@ -276,7 +292,38 @@ async fn events_come_in_once_with_their_money() {
         assert_eq!(ada.properties.parse::<serde_json::Value>().unwrap(), serde_json::json!({"amount": 300.5, "sku": "007"}));
         let (again, _) = events(&database, &settings, &EventOptions::default(), file).await;
         assert_eq!(counts(&again), (9, 0, 0, 5, 4), "{}", database.name);
+        let (again, _) = events_alone(&database, &settings, file).await;
+        assert_eq!(counts(&again), (9, 0, 0, 5, 4), "{}", database.name);
     }
+}
+
+#[tokio::test]
+async fn a_first_import_of_events_that_was_killed_leaves_each_event_once() {
+    let database = crate::databases::sqlite().await;
+    people(&database, &settings(), "external_id,email\nada,ada@example.org\n").await;
+    let visit = |key| NewEvent {
+        customer: 1,
+        name: "visit".into(),
+        occurred_at: 1,
+        received_at: 1,
+        properties: "{}".into(),
+        folded: None,
+        value: None,
+        currency: None,
+        source_key: [key; 16],
+    };
+    let mut filling = database.store.fill_events().await.unwrap();
+    filling.write(vec![visit(1), visit(2), visit(1)]).await.unwrap();
+    // Nobody builds the indexes; what was queued is stored, and the base is opened again.
+    drop(filling);
+    while database.store.events_after(0, 10, None).await.unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let again = Store::open(&database.url).await.unwrap();
+    assert_eq!(again.events_after(0, 10, None).await.unwrap().len(), 2);
+    let measures = Measures { all: Vec::new(), zone: chrono_tz::UTC, currency: "UAH".into() };
+    let recorded = again.ingest_events(&[visit(2), visit(3)], &measures, false).await.unwrap();
+    assert_eq!(recorded.iter().filter(|number| number.is_some()).count(), 1, "the index tells events apart again");
 }
 
 #[tokio::test]

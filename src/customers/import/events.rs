@@ -9,11 +9,16 @@ use crate::customers::values::{self, Reading};
 use crate::literals::{Money, ValueType, minor_digits};
 use crate::segments;
 use crate::store::conversions::Measures;
+use crate::store::customers::Numbers;
 use crate::store::events::NewEvent;
+use crate::store::filling_events::FillingEvents;
 use crate::store::responses::digest;
 use crate::store::{self, Store, micros};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An event whose customer is not looked up yet.
 #[derive(Debug, Clone)]
@@ -229,11 +234,21 @@ pub(crate) struct Writer {
     dry_run: bool,
     starts: bool,
     finder: Finder,
+    /// In a base where nothing has happened yet.
+    filling: Option<FillingEvents>,
+    repeated: Arc<AtomicU64>,
 }
 
 impl Writer {
     pub fn new(store: Store, settings: &Settings, measures: Measures, starts: bool) -> Self {
-        Writer { finder: Finder::new(store.clone()), store, measures, dry_run: settings.dry_run, starts }
+        let finder = Finder::new(store.clone());
+        Writer { finder, store, measures, dry_run: settings.dry_run, starts, filling: None, repeated: Arc::default() }
+    }
+
+    /// Writes into a table without indexes, which are built at the end. What comes twice in the file is known only then: gives the place where it is counted.
+    pub async fn first_import(&mut self) -> Result<Arc<AtomicU64>, store::Error> {
+        self.filling = Some(self.store.fill_events().await?);
+        Ok(self.repeated.clone())
     }
 }
 
@@ -256,6 +271,10 @@ impl Sink for Writer {
         if self.dry_run {
             return Ok(outcomes);
         }
+        if let Some(filling) = &mut self.filling {
+            filling.write(events).await?;
+            return Ok(outcomes);
+        }
         let mut numbers = self.store.ingest_events(&events, &self.measures, self.starts).await?.into_iter();
         for outcome in outcomes.iter_mut().filter(|outcome| **outcome == Outcome::New) {
             if numbers.next().flatten().is_none() {
@@ -266,6 +285,9 @@ impl Sink for Writer {
     }
 
     async fn finish(&mut self) -> Result<Vec<String>, store::Error> {
+        if let Some(filling) = self.filling.take() {
+            self.repeated.store(filling.finish(&self.store).await?, Ordering::Relaxed);
+        }
         Ok(Vec::new())
     }
 }
@@ -273,14 +295,17 @@ impl Sink for Writer {
 /// Looks customers up, and remembers those that come again and again.
 pub(super) struct Finder {
     store: Store,
-    known: HashMap<String, i64>,
+    /// By a hash of what they are called in the file, keyed by chance: no file can be made in which two are taken for one.
+    known: HashMap<u64, i64>,
+    hasher: RandomState,
 }
 
-const MOST_KNOWN: usize = 200_000;
+/// Seventeen bytes each.
+const MOST_KNOWN: usize = 3_600_000;
 
 impl Finder {
     pub fn new(store: Store) -> Self {
-        Finder { store, known: HashMap::new() }
+        Finder { store, known: HashMap::new(), hasher: RandomState::new() }
     }
 
     /// For each reference the customer, or why there is none.
@@ -291,17 +316,22 @@ impl Finder {
         if self.known.len() > MOST_KNOWN {
             self.known.clear();
         }
-        let wanted = Reference::wanted(references.clone().filter(|reference| !self.known.contains_key(&reference.text)));
-        let numbers = self.store.customer_numbers(&wanted).await?;
-        let mut found = Vec::new();
-        for reference in references {
-            if let Some(id) = self.known.get(&reference.text) {
+        let hashes: Vec<u64> = references.clone().map(|reference| self.hasher.hash_one(&reference.text)).collect();
+        let unknown = references.clone().zip(&hashes).filter(|(_, hash)| !self.known.contains_key(hash));
+        let wanted = Reference::wanted(unknown.map(|(reference, _)| reference));
+        let numbers = match wanted.is_empty() {
+            true => Numbers::default(),
+            false => self.store.customer_numbers(&wanted).await?,
+        };
+        let mut found = Vec::with_capacity(hashes.len());
+        for (reference, hash) in references.zip(hashes) {
+            if let Some(id) = self.known.get(&hash) {
                 found.push(Ok(*id));
                 continue;
             }
             let id = reference.find(&numbers);
             if let Ok(id) = id {
-                self.known.insert(reference.text.clone(), id);
+                self.known.insert(hash, id);
             }
             found.push(id.map_err(|why| format!("`{}` {why}", reference.text)));
         }

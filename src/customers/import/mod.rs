@@ -26,6 +26,7 @@ use chrono_tz::Tz;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::atomic::Ordering;
 
 /// What an import must know besides the file; most of it stands in posthaste.yaml.
 #[derive(Debug, Clone)]
@@ -184,6 +185,8 @@ const SAMPLE_ROWS: usize = 1000;
 const BATCH_ROWS: usize = 2000;
 /// Of a first import, whose transactions hold many batches: several wait on the way, and memory is for them.
 const FIRST_BATCH_ROWS: usize = 1000;
+/// Of events in a base in which nobody else works: what many rows touch is written once.
+const LONE_BATCH_ROWS: usize = 20_000;
 
 /// Reads everything and writes it.
 pub(crate) async fn run<I, S>(
@@ -379,6 +382,28 @@ pub async fn events(
     let intake = events::Events::new(settings.clone(), options.clone());
     let sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
     run(input, intake, sink, BATCH_ROWS, report).await
+}
+
+/// Imports events into a base in which nobody else works: where nothing has happened yet, the indexes are built at the end; elsewhere transactions are
+/// longer, which a living engine could not bear. The same as [`events`] otherwise.
+pub async fn events_alone(
+    store: &Store,
+    settings: &Settings,
+    options: &EventOptions,
+    measures: &Measures,
+    input: Input,
+    report: &mut (dyn FnMut(Report<'_>) + Send),
+) -> Result<Summary, Error> {
+    let intake = events::Events::new(settings.clone(), options.clone());
+    let mut sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
+    if settings.dry_run || options.starts || !store.can_fill_events().await? {
+        return run(input, intake, sink, LONE_BATCH_ROWS, report).await;
+    }
+    let repeated = sink.first_import().await?;
+    let mut summary = run(input, intake, sink, BATCH_ROWS, report).await?;
+    let repeated = repeated.load(Ordering::Relaxed);
+    (summary.new, summary.unchanged) = (summary.new - repeated, summary.unchanged + repeated);
+    Ok(summary)
 }
 
 /// Imports changes of consent. A later withdrawal stays; what has no date never lifts one.

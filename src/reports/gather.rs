@@ -95,6 +95,47 @@ impl Arms {
     }
 }
 
+/// The ledger's sums, and who was drawn. The sums of runs that are over are kept for the next report.
+async fn ledger(store: &Store, runs: &[CountedRun], until: Option<Time>) -> Result<(Vec<LedgerSum>, Vec<Drawn>), Error> {
+    let (settled, open): (Vec<CountedRun>, Vec<CountedRun>) = runs.iter().cloned().partition(|run| run.settled != 0 && until.is_none());
+    let mut sums = store.ledger_sums(&open, until).await?;
+    if until.is_none() {
+        for run in &open {
+            store.settle(run, &sums).await?;
+        }
+    }
+    sums.extend(store.settled_sums(&settled).await?);
+    let by_trigger: Vec<CountedRun> = runs.iter().filter(|run| run.by_trigger != 0).cloned().collect();
+    let mut drawn = if by_trigger.is_empty() { Vec::new() } else { store.drawn(&by_trigger).await? };
+    let mut people: BTreeMap<(i64, i16), i64> = BTreeMap::new();
+    for sum in sums.iter().filter(|sum| sum.arm >= 0 && by_trigger.iter().all(|run| run.id != sum.run_id)) {
+        *people.entry((sum.run_id, sum.arm)).or_default() += sum.messages;
+    }
+    drawn.extend(people.into_iter().map(|((run_id, arm), customers)| Drawn { run_id, arm, customers }));
+    Ok((sums, drawn))
+}
+
+/// Who converted, and what it was worth. Where all of it is in one currency, nobody is counted twice.
+async fn converted(
+    store: &Store,
+    runs: &[CountedRun],
+    ids: &[RunId],
+    question: &Question<'_>,
+    end: Option<Time>,
+) -> Result<(Vec<ConvertedPeople>, Vec<Converted>), Error> {
+    let worth = store.conversions(ids, question.measures, end).await?;
+    let mut currencies: BTreeMap<(i64, i16), &str> = BTreeMap::new();
+    let is_one = worth.iter().all(|row| *currencies.entry((row.run_id, row.measure)).or_insert(&row.currency) == row.currency);
+    let people = match question.as_of {
+        None if is_one => worth
+            .iter()
+            .map(|row| ConvertedPeople { run_id: row.run_id, measure: row.measure, arm: row.arm, customers: row.customers })
+            .collect(),
+        until => store.converted_people(runs, until).await?,
+    };
+    Ok((people, worth))
+}
+
 /// What those who are kept out are called.
 pub const HELD_OUT: &str = "held_out";
 
@@ -106,13 +147,16 @@ impl Facts {
         // Conversions and attribution take their end as excluded, a report includes the instant itself.
         let end = until.and_then(|until| until.checked_add_signed(TimeDelta::microseconds(1)));
         let cut = until.map(|until| hour(micros(until), question.zone()));
+        // Two that read much, side by side.
+        let ((ledger, drawn), (converted, worth)) =
+            tokio::try_join!(ledger(store, &runs, until), converted(store, &runs, &ids, question, end))?;
         let mut facts = Facts {
             campaign: campaign.clone(),
             arms: Arms::of(store.named_arms(&runs).await?),
-            ledger: store.ledger_sums(&runs, until).await?,
-            drawn: store.drawn(&runs).await?,
-            converted: store.converted_people(&runs, until).await?,
-            worth: store.conversions(&ids, question.measures, end).await?,
+            ledger,
+            drawn,
+            converted,
+            worth,
             attributed: store.attributed(&ids, question.measures, end).await?,
             measures: store.measures_of(&runs).await?,
             links: store.links_of(&runs).await?,

@@ -4,8 +4,11 @@
 //! ingest, in the event's transaction ([`keep`]); what was there before the run was planned is counted by [`Store::convert_earlier`]. Both
 //! add up, so that events imported before and after sending give the same result. `figures` reads what reports show.
 
+mod credits;
 mod figures;
+mod sums;
 
+pub(super) use credits::{Changed, disputed, find_anew};
 pub use figures::{Attributed, Converted};
 
 use super::batch::{Connection, Field, table, table_in};
@@ -21,6 +24,7 @@ use serde_json::{Value, json};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use sums::{Difference, Differences, Kind};
 
 /// Whether an event with these properties, at this time, counts.
 pub type Qualifies = Arc<dyn Fn(&Value, Time) -> bool + Send + Sync>;
@@ -160,8 +164,18 @@ pub async fn keep(connection: &mut Connection<'_>, events: &[i64], measures: &Me
     );
     let ids: Vec<Value> = events.iter().map(|id| json!({ "id": id })).collect();
     let input = json(&json!({ "events": ids, "measures": measures.rows() }))?;
+    if let Connection::Postgres(_) = connection {
+        let sql = format!(
+            "SELECT DISTINCT e.customer_id FROM {} AS given JOIN events e ON e.id = given.id WHERE e.name IN (SELECT event FROM {} AS ms)",
+            table_in(dialect, Some("events"), &[("id", Field::Long)]),
+            table_in(dialect, Some("measures"), &MEASURES)
+        );
+        let customers: Vec<(i64,)> = connection.read("find whom events concern", sql, &input).await?;
+        credits::lock(connection, customers.into_iter().map(|(customer,)| customer).collect()).await?;
+    }
     let candidates: Vec<Candidate> = connection.read("find who converted", sql, &input).await?;
-    add(connection, &candidates, measures).await
+    add(connection, &candidates, measures).await?;
+    credits::keep(connection, events, measures).await
 }
 
 impl Store {
@@ -223,12 +237,17 @@ impl Store {
                 change.connection().read(doing, sql, &input).await?
             }
         };
-        if found.is_empty() { Ok(()) } else { self.rebuild_conversions(run, measures).await }
+        if found.is_empty() { Ok(()) } else { self.rebuild_converted(run, measures).await }
     }
 
-    /// Counts the conversions of a run anew from all events: when it has been planned, and when measures or windows were in doubt. In slices of
-    /// two thousand people, each in a transaction of its own that is right by itself.
+    /// Counts the conversions of a run, and what followed its clicks, anew from all events: when measures or windows were in doubt.
     pub async fn rebuild_conversions(&self, run: RunId, measures: &Measures) -> Result<(), Error> {
+        self.rebuild_converted(run, measures).await?;
+        self.rebuild_credits(run, measures).await
+    }
+
+    /// In slices of two thousand people, each in a transaction of its own that is right by itself.
+    async fn rebuild_converted(&self, run: RunId, measures: &Measures) -> Result<(), Error> {
         let doing = "rebuild the conversions";
         let mut last = -1;
         loop {
@@ -265,8 +284,19 @@ async fn rebuild_slice(connection: &mut Connection<'_>, run: RunId, last: i64, m
     let Some(end) = ends.first().and_then(|end| end.0) else { return Ok(None) };
     let input = json(&json!({ "run": run.0, "after": last, "until": end, "measures": measures.rows() }))?;
     // `+ 0`: the people of the slice are found by customer, not all of the run.
-    let sql = format!("DELETE FROM conversions WHERE run_id + 0 = {from} AND customer_id > {after} AND customer_id <= {until}");
-    connection.write(doing, sql, &input).await?;
+    let slice = format!("conversions WHERE run_id + 0 = {from} AND customer_id > {after} AND customer_id <= {until}");
+    let sql = format!(
+        "SELECT measure, arm, currency, COUNT(*), CAST(SUM(events) AS BIGINT), CAST(SUM(value) AS BIGINT), SUM(CAST(value AS DOUBLE PRECISION) * value)
+         FROM {slice} GROUP BY measure, arm, currency"
+    );
+    let gone: Vec<(i16, i16, String, i64, i64, i64, f64)> = connection.read(doing, sql, &input).await?;
+    let mut differences = Differences::default();
+    for (measure, arm, currency, customers, events, value, squares) in gone {
+        let less = Difference { customers: -customers, events: -events, value: -value, squares: -squares };
+        differences.add((Kind::Converted, run.0, measure, arm, currency), less);
+    }
+    differences.write(connection).await?;
+    connection.write(doing, format!("DELETE FROM {slice}"), &input).await?;
     let sql = format!(
         "WITH ms AS MATERIALIZED {measures}
          SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
@@ -392,6 +422,20 @@ async fn add(connection: &mut Connection<'_>, candidates: &[Candidate], measures
             ("value", Field::Long),
         ],
     );
+    let rows = json(&rows.into_values().collect::<Vec<_>>())?;
+    let sql = format!(
+        "SELECT given.run, given.measure, COALESCE(v.arm, given.arm) AS arm, given.currency, given.events, given.value, v.value AS before
+         FROM {given} AS given LEFT JOIN conversions v ON v.run_id = given.run AND v.measure = given.measure AND v.customer_id = given.customer
+             AND v.currency = given.currency"
+    );
+    let known: Vec<(i64, i16, i16, String, i32, i64, Option<i64>)> = connection.read("read conversions", sql, &rows).await?;
+    let mut differences = Differences::default();
+    for (run, measure, arm, currency, events, value, before) in known {
+        let square = |value: i64| value as f64 * value as f64;
+        let squares = square(before.unwrap_or(0).saturating_add(value)) - square(before.unwrap_or(0));
+        let more = Difference { customers: i64::from(before.is_none()), events: i64::from(events), value, squares };
+        differences.add((Kind::Converted, run, measure, arm, currency), more);
+    }
     let sql = format!(
         "INSERT INTO conversions (run_id, measure, customer_id, currency, arm, first_at, events, value)
          SELECT run, measure, customer, currency, arm, first_at, events, value FROM {given} AS given WHERE true
@@ -400,6 +444,6 @@ async fn add(connection: &mut Connection<'_>, candidates: &[Candidate], measures
              value = conversions.value + excluded.value, first_at = {least}(conversions.first_at, excluded.first_at)",
         least = connection.pick("MIN", "LEAST")
     );
-    connection.write("record conversions", sql, &json(&rows.into_values().collect::<Vec<_>>())?).await?;
-    Ok(())
+    connection.write("record conversions", sql, &rows).await?;
+    differences.write(connection).await
 }

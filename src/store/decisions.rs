@@ -1,6 +1,7 @@
 //! What people decide about messages that the engine is done with: failed ones are tried again, uncertain ones settled.
 
 use super::audit::Audit;
+use super::batch::Connection;
 use super::ledger::WAKE;
 use super::{Doing, Error, Store, micros};
 use crate::types::{Failure, MessageState, RunId, RunState, Time};
@@ -87,6 +88,7 @@ impl Store {
                     .execute(&mut *transaction).await.doing("decide about messages")?.rows_affected();
                 sqlx::query(self.pick(WAKE.0, WAKE.1)).bind(&list).bind(RunState::Running.code()).bind(RunState::Done.code())
                     .execute(&mut *transaction).await.doing("go on with a run")?;
+                Connection::from(&mut *transaction).unsettle(run.0).await?;
                 done
             });
         }

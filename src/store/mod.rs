@@ -37,6 +37,7 @@ pub mod reservations;
 pub mod responses;
 pub mod runs;
 pub mod settings;
+pub mod settled;
 pub mod simulated;
 pub mod sql;
 pub mod stops;

@@ -18,6 +18,12 @@ pub struct CountedRun {
     pub number: i64,
     pub version_id: i64,
     pub due_at: i64,
+    pub state: i16,
+    /// 1 for a run of triggers: a customer may have several messages.
+    pub by_trigger: i16,
+    /// 1 where its sums are kept, and how often a person has decided about its messages (`settled`).
+    pub settled: i16,
+    pub decided: i64,
 }
 
 /// A campaign that was applied at some time.
@@ -121,7 +127,8 @@ impl Store {
     pub async fn counted_runs(&self, campaign: i64, number: Option<i64>, until: Option<Time>) -> Result<Vec<CountedRun>, Error> {
         let given = table(self.dialect(), &[("campaign", Field::Long), ("number", Field::Long), ("until", Field::Long)]);
         let sql = format!(
-            "SELECT r.id, CAST(r.number AS BIGINT) AS number, r.version_id, r.due_at
+            "SELECT r.id, CAST(r.number AS BIGINT) AS number, r.version_id, r.due_at, r.state,
+                    CAST(CASE WHEN r.occurrence LIKE 'when:%' THEN 1 ELSE 0 END AS SMALLINT) AS by_trigger, r.settled, r.decided
              FROM {given} AS given JOIN runs r ON r.campaign_id = given.campaign
              WHERE r.is_test = 0 AND r.state <> 1 AND (given.number < 0 OR r.number = given.number) AND COALESCE(r.planned_at, r.due_at) <= given.until
              ORDER BY r.number"
@@ -156,7 +163,7 @@ impl Store {
         self.read_batch("add up the ledger", sql, &input(runs, until)).await
     }
 
-    /// Who was drawn: people by run and arm, whatever happened to them later.
+    /// Who was drawn into runs of triggers: people by run and arm, whatever happened to them later. In other runs everybody has one row of the ledger.
     pub async fn drawn(&self, runs: &[CountedRun]) -> Result<Vec<Drawn>, Error> {
         let sql = format!(
             "SELECT m.run_id, m.arm, COUNT(DISTINCT m.customer_id) AS customers FROM {} AS given JOIN messages m ON m.run_id = given.run

@@ -9,7 +9,7 @@ use posthaste::store::responses::{Accept, Counting, ResponseRow, Scope, Visit, d
 use posthaste::store::tallies::Bounce;
 use posthaste::store::{Store, batch, micros};
 use posthaste::tracking::judge::judge;
-use posthaste::types::{MessageId, MessageState, Refusal, Response, RunId, Time, Verdict};
+use posthaste::types::{MessageId, MessageState, Refusal, Response, RunId, RunState, Time, Verdict};
 use serde_json::{Value, json};
 
 const KYIV: chrono_tz::Tz = chrono_tz::Europe::Kyiv;
@@ -246,6 +246,45 @@ async fn a_report_of_the_past_shows_what_was_known_then() {
         assert_eq!(middle.measures[0].arms.iter().map(|arm| arm.converted).sum::<u64>(), 0);
         let end = report(&store, &measures, Some(later(30 * 24 * 60))).await;
         assert_eq!(end, Report { as_of: end.as_of, ..report(&store, &measures, None).await }, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_sums_of_a_run_that_is_over_are_kept_and_follow_what_still_happens_to_it() {
+    for Database { store, name, .. } in databases().await {
+        seed(&store).await;
+        let measures = respond(&store).await;
+        let (done, expired) = (RunState::Done.code(), MessageState::Expired.code());
+        let mut change = store.change("end the run").await.unwrap();
+        for sql in [
+            format!("UPDATE messages SET state = {expired} WHERE state = {} -- $1", MessageState::Planned.code()),
+            format!("UPDATE runs SET state = {done} WHERE id = 1 -- $1"),
+        ] {
+            change.connection().write("end the run", sql, "").await.unwrap();
+        }
+        change.commit("end the run").await.unwrap();
+        let campaign = store.counted_campaigns(Some("spring-sale")).await.unwrap().remove(0);
+        let settled = async || store.counted_runs(campaign.id, None, None).await.unwrap()[0].settled;
+        let counted = report(&store, &measures, None).await;
+        assert_eq!((counted.funnel.expired, settled().await), (5, 1), "{name}: kept when it was added up once");
+        assert_eq!(report(&store, &measures, None).await, counted, "{name}: the same from what is kept");
+
+        store.record_responses(&[response(700, Response::Bounced, 0, later(40))], &COUNTING).await.unwrap();
+        let bounced = report(&store, &measures, None).await;
+        assert_eq!((bounced.funnel.bounced, settled().await), (11, 1), "{name}");
+        assert_eq!(bounced.sites.iter().map(|site| site.bounced).sum::<u64>(), 11, "{name}");
+
+        let failed: Vec<i64> = store
+            .messages_after(0, 10_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|message| message.state == MessageState::Failed.code())
+            .map(|message| message.id)
+            .collect();
+        store.retry_failed(RunId(1), &failed[..1], "ada", later(60)).await.unwrap();
+        let again = report(&store, &measures, None).await;
+        assert_eq!((again.funnel.failed, again.funnel.waiting, settled().await), (4, 1, 0), "{name}: it goes on");
     }
 }
 

@@ -358,7 +358,9 @@ async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_af
         store.rebuild_conversions(RunId(1), &measures).await.unwrap();
         let planned_after = store.conversions(&[RunId(1)], &measures, None).await.unwrap();
         let mut change = store.change("prepare").await.unwrap();
-        change.connection().write("prepare", "DELETE FROM conversions -- $1".into(), "").await.unwrap();
+        for sql in ["DELETE FROM conversions -- $1", "DELETE FROM credits -- $1", "DELETE FROM sums -- $1"] {
+            change.connection().write("prepare", sql.into(), "").await.unwrap();
+        }
         change.commit("prepare").await.unwrap();
         for part in events.chunks(3) {
             let mut change = store.change("ingest").await.unwrap();
@@ -366,6 +368,7 @@ async fn whoever_was_drawn_converts_within_the_window_and_importing_before_or_af
             change.commit("ingest").await.unwrap();
         }
         assert_eq!(store.conversions(&[RunId(1)], &measures, None).await.unwrap(), planned_after, "{name}");
+        assert_eq!(store.conversions_counted(&[RunId(1)]).await.unwrap(), planned_after, "{name}: the sums are those of all conversions");
         let converted = |measure, arm, currency: &str, customers, events, value: i64, squares| Converted {
             run_id: 1,
             measure,
@@ -416,7 +419,9 @@ async fn an_event_is_attributed_to_the_last_human_click_within_the_window_or_to_
         purchase(&store, 103, 1, 200 + 3600, json!({ "amount": 3 })).await;
         purchase(&store, 104, 2, 99, json!({ "amount": 1 })).await;
         purchase(&store, 105, 3, 60, json!({ "amount": 1 })).await;
-        let found = store.attributed(&[RunId(1)], &measures, None).await.unwrap();
+        let found = store.attributed_found(&[RunId(1)], &measures, None).await.unwrap();
+        store.rebuild_credits(RunId(1), &measures).await.unwrap();
+        assert_eq!(store.attributed(&[RunId(1)], &measures, None).await.unwrap(), found, "{name}: counted anew and kept");
         assert_eq!(
             found,
             [Attributed { run: RunId(1), measure: 0, arm: 1, currency: "UAH".into(), conversions: 2, value: 1500 }],
@@ -424,5 +429,58 @@ async fn an_event_is_attributed_to_the_last_human_click_within_the_window_or_to_
         );
         let earlier = store.attributed(&[RunId(1)], &measures, Some(accepted() + TimeDelta::seconds(151))).await.unwrap();
         assert_eq!(earlier.first().map(|found| (found.conversions, found.value)), Some((1, 1000)), "{name}");
+    }
+}
+
+/// What comes to the database, in some order.
+enum Comes {
+    Click(ResponseRow),
+    Purchase(i64, i64, i64),
+}
+
+#[tokio::test]
+async fn what_followed_a_click_adds_up_in_whatever_order_it_comes() {
+    let clicks = [
+        hit(1, Response::Opened, 0, 90),
+        hit(1, Response::Clicked, 1, 100),
+        hit(1, Response::Clicked, 2, 200),
+        hit(2, Response::Clicked, 1, 100),
+        // Too fast for a person, with the one before: the first click's verdict changes when this one comes.
+        hit(2, Response::Clicked, 2, 101),
+        hit(2, Response::Clicked, 3, 102),
+        hit(3, Response::Opened, 0, 10),
+        hit(3, Response::Clicked, 1, 300),
+    ];
+    // Their numbers leave room for those of the clicks.
+    let purchases =
+        [(1000, 1, 150), (2000, 1, 200 + 3599), (3000, 1, 200 + 3600), (4000, 2, 99), (5000, 2, 400), (6000, 3, 301), (7000, 3, 299)];
+    for order in 0..4 {
+        let mut all: Vec<Comes> = clicks.iter().cloned().map(Comes::Click).collect();
+        let bought = purchases.map(|(id, customer, seconds)| Comes::Purchase(id, customer, seconds));
+        match order {
+            0 => all.extend(bought),
+            1 => all.splice(0..0, bought).for_each(drop),
+            _ => bought.into_iter().enumerate().for_each(|(place, one)| all.insert((place * 2 + order) % (all.len() + 1), one)),
+        }
+        for Database { store, name, .. } in databases().await {
+            seed(&store, 3).await;
+            // As they are read where a click comes late.
+            measures(&store).await;
+            let measures = store.measures(chrono_tz::Europe::Kyiv, "UAH").await.unwrap();
+            for one in &all {
+                match one {
+                    Comes::Click(row) => _ = store.record_responses(std::slice::from_ref(row), &COUNTING).await.unwrap(),
+                    Comes::Purchase(id, customer, seconds) => {
+                        let id = purchase(&store, *id, *customer, *seconds, json!({ "amount": id, "currency": "UAH" })).await;
+                        let mut change = store.change("ingest").await.unwrap();
+                        conversions::keep(&mut change.connection(), &[id], &measures).await.unwrap();
+                        change.commit("ingest").await.unwrap();
+                    }
+                }
+            }
+            let found = store.attributed_found(&[RunId(1)], &measures, None).await.unwrap();
+            assert!(!found.is_empty());
+            assert_eq!(store.attributed(&[RunId(1)], &measures, None).await.unwrap(), found, "{name}, order {order}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The figures that reports show: who converted and what it was worth, and what followed a click.
 //!
-//! *Converted* stands in the table that ingest keeps. As it stood at an earlier time it is counted from the events of those people. *Attributed*
-//! is another figure and is kept nowhere: it is found from clicks and events when it is asked.
+//! Both are kept at ingest (`credits`) and added up (`sums`). As they stood at an earlier time they are counted anew: *converted* from the events of those
+//! people, *attributed* from clicks and what followed them.
 
+use super::sums::{Kind, Sum};
 use super::{Candidate, MEASURES, Measures, counted};
 use crate::store::batch::{Field, table, table_in};
 use crate::store::responses::json;
 use crate::store::{Error, Store, micros};
-use crate::types::{RunId, Time, Verdict};
+use crate::types::{Response, RunId, Time, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -40,6 +41,20 @@ pub struct Attributed {
     pub value: i64,
 }
 
+impl From<Sum> for Converted {
+    fn from(sum: Sum) -> Self {
+        let Sum { run_id, measure, arm, currency, customers, events, value, squares } = sum;
+        Converted { run_id, measure, arm, currency, customers, events, value, squares }
+    }
+}
+
+impl From<Sum> for Attributed {
+    fn from(sum: Sum) -> Self {
+        let Sum { run_id, measure, arm, currency, events, value, .. } = sum;
+        Attributed { run: RunId(run_id), measure, arm, currency, conversions: events, value }
+    }
+}
+
 /// People whose events are read at once.
 const SLICE: i64 = 5000;
 
@@ -53,6 +68,14 @@ impl Store {
             }
             return Ok(converted);
         }
+        if let Some(sums) = self.sums(Kind::Converted, runs).await? {
+            return Ok(sums.into_iter().map(Converted::from).collect());
+        }
+        self.conversions_counted(runs).await
+    }
+
+    /// The same from all conversions.
+    pub async fn conversions_counted(&self, runs: &[RunId]) -> Result<Vec<Converted>, Error> {
         let rows: Vec<Value> = runs.iter().map(|run| json!({ "run": run.0 })).collect();
         let sql = format!(
             "SELECT v.run_id, v.measure, v.arm, v.currency, COUNT(*) AS customers, CAST(SUM(v.events) AS BIGINT) AS events,
@@ -128,6 +151,16 @@ impl Store {
     /// Events before `until` that followed a human click in these runs within the measure's window, where that click was the customer's last one
     /// (in any campaign) before the event. An event credits one message at most.
     pub async fn attributed(&self, runs: &[RunId], measures: &Measures, until: Option<Time>) -> Result<Vec<Attributed>, Error> {
+        if until.is_none()
+            && let Some(sums) = self.sums(Kind::Credited, runs).await?
+        {
+            return Ok(sums.into_iter().map(Attributed::from).collect());
+        }
+        self.attributed_found(runs, measures, until).await
+    }
+
+    /// The same from all clicks and what followed them.
+    pub async fn attributed_found(&self, runs: &[RunId], measures: &Measures, until: Option<Time>) -> Result<Vec<Attributed>, Error> {
         let until = until.map_or(i64::MAX, micros);
         let input = json!({ "runs": runs.iter().map(|run| json!({ "run": run.0, "until": until })).collect::<Vec<_>>(), "measures": measures.rows() });
         let dialect = self.dialect();
@@ -138,6 +171,7 @@ impl Store {
              SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
                     e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, MAX(k.occurred_at) AS due
              FROM given JOIN runs r ON r.id = given.run AND r.is_test = 0 JOIN messages m ON m.run_id = r.id
+             JOIN firsts f ON f.message_id = m.id AND f.kind = {kind} AND f.link = 0
              JOIN events k ON k.message_id = m.id AND {clicked}
              JOIN ms ON ms.version = r.version_id
              JOIN events e ON e.name = ms.event AND e.customer_id = k.customer_id AND e.occurred_at >= k.occurred_at
@@ -148,6 +182,8 @@ impl Store {
             properties = self.pick("e.properties", "e.properties::text"),
             runs = table_in(dialect, Some("runs"), &[("run", Field::Long), ("until", Field::Long)]),
             measures = table_in(dialect, Some("measures"), &MEASURES),
+            // Only messages with a human click.
+            kind = Response::Clicked.code(),
             clicked = human("k"),
             other = human("o"),
         );

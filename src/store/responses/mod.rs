@@ -9,6 +9,7 @@ mod rebuild;
 mod write;
 
 use super::batch::{Connection, Field, table};
+use super::conversions::{self, Changed};
 use super::tallies::{Answer, Bounce, Place};
 use super::{Error, Store, micros};
 use crate::types::{Channel, ConsentState, MessageId, Response, RunId, Time, Verdict};
@@ -147,6 +148,8 @@ struct Facts {
     state: i16,
     /// Whether some campaign is started by what comes back to messages.
     triggers: i64,
+    /// Whether some campaign measures what follows.
+    measures: i64,
 }
 
 impl Facts {
@@ -198,7 +201,15 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut change = self.change("record responses").await?;
-        let recorded = record(&mut change.connection(), rows, counting).await?;
+        let (recorded, clicked) = record(&mut change.connection(), rows, counting).await?;
+        // What a customer did after a click was mostly not there before it.
+        if !clicked.is_empty() {
+            let disputed = conversions::disputed(&mut change.connection(), &clicked).await?;
+            if !disputed.is_empty() {
+                let measures = self.applied_measures(counting.zone).await?;
+                conversions::find_anew(&mut change.connection(), &disputed, &measures).await?;
+            }
+        }
         change.commit("record responses").await?;
         Ok(recorded)
     }
@@ -215,8 +226,12 @@ impl Store {
     }
 }
 
-/// [`Store::record_responses`] inside a transaction of the caller's.
-pub async fn record(connection: &mut Connection<'_>, rows: &[ResponseRow], counting: &Counting) -> Result<Vec<Recorded>, Error> {
+/// [`Store::record_responses`] inside a transaction; gives also whose human clicks have changed, and since when.
+async fn record(
+    connection: &mut Connection<'_>,
+    rows: &[ResponseRow],
+    counting: &Counting,
+) -> Result<(Vec<Recorded>, Vec<Changed>), Error> {
     let facts = read_facts(connection, rows).await?;
     let mut events = read_events(connection, facts.keys().copied()).await?;
     let granted = read_granted(connection, rows, &facts).await?;
@@ -246,7 +261,7 @@ pub async fn record(connection: &mut Connection<'_>, rows: &[ResponseRow], count
         });
     }
     if fresh.is_empty() {
-        return Ok(recorded);
+        return Ok((recorded, Vec::new()));
     }
     for (message, events) in &mut events {
         if let Some(facts) = facts.get(message) {
@@ -259,7 +274,24 @@ pub async fn record(connection: &mut Connection<'_>, rows: &[ResponseRow], count
     let new: Vec<(&ResponseRow, &Facts)> =
         fresh.iter().filter_map(|(index, _)| Some((&rows[*index], facts.get(&rows[*index].message.0)?))).collect();
     consequences::write_consequences(connection, &new, &events).await?;
-    Ok(recorded)
+    Ok((recorded, changed_clicks(&facts, &before, &events)))
+}
+
+/// Customers whose human clicks are not what they were, each with the first that came, went or changed sides.
+fn changed_clicks(facts: &HashMap<i64, Facts>, before: &BTreeMap<i64, Vec<Event>>, after: &BTreeMap<i64, Vec<Event>>) -> Vec<Changed> {
+    let is_human = |event: &Event| event.answer.response == Response::Clicked && event.answer.verdict != Verdict::Machine;
+    let mut since: BTreeMap<i64, i64> = BTreeMap::new();
+    for (message, events) in after {
+        let Some(facts) = facts.get(message).filter(|facts| facts.measures > 0) else { continue };
+        let old = before.get(message).map_or(&[][..], Vec::as_slice);
+        // Stored events come first and keep their places.
+        let changed = events.iter().enumerate().filter(|(place, event)| is_human(event) != old.get(*place).is_some_and(is_human));
+        if let Some(at) = changed.map(|(_, event)| event.answer.at).min() {
+            let first = since.entry(facts.customer_id).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    since.into_iter().map(|(customer, since)| Changed { customer, since }).collect()
 }
 
 fn answer(row: &ResponseRow) -> Answer {
@@ -327,7 +359,8 @@ async fn read_facts(connection: &mut Connection<'_>, rows: &[ResponseRow]) -> Re
     let sql = format!(
         "SELECT m.id, m.run_id, m.customer_id, m.step, m.arm, m.channel, m.site, m.address, m.accepted_at, r.is_test, c.topic,
                 (SELECT COUNT(*) FROM links l WHERE l.version_id = r.version_id) AS links, m.state,
-                (SELECT COUNT(*) FROM triggers t WHERE t.name LIKE 'message.%') AS triggers
+                (SELECT COUNT(*) FROM triggers t WHERE t.name LIKE 'message.%') AS triggers,
+                (SELECT COUNT(*) FROM measures) AS measures
          FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
          WHERE m.id IN (SELECT id FROM {} AS given) ORDER BY m.id {lock}",
         table(connection.dialect(), &[("id", Field::Long)])

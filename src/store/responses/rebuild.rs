@@ -20,7 +20,7 @@ pub(super) async fn rebuild(connection: &mut Connection<'_>, run: RunId, countin
         let lock = connection.pick("", "FOR NO KEY UPDATE OF m");
         let sql = format!(
             "SELECT m.id, m.run_id, m.customer_id, m.step, m.arm, m.channel, m.site, m.address, m.accepted_at, r.is_test,
-                    CAST(NULL AS TEXT) AS topic, CAST(0 AS BIGINT) AS links, m.state, CAST(0 AS BIGINT) AS triggers
+                    CAST(NULL AS TEXT) AS topic, CAST(0 AS BIGINT) AS links, m.state, CAST(0 AS BIGINT) AS triggers, CAST(0 AS BIGINT) AS measures
              FROM {given} AS given JOIN runs r ON r.id = given.run JOIN messages m ON m.run_id = r.id AND m.id > given.last
              WHERE r.is_test = 0 AND EXISTS (SELECT 1 FROM events e WHERE e.message_id = m.id) ORDER BY m.id LIMIT 2000 {lock}",
             given = table(connection.dialect(), &[("run", Field::Long), ("last", Field::Long)])

@@ -1,0 +1,57 @@
+-- The ledger's sums of runs that are over, so that a report does not read a million messages again and again.
+
+-- 1 where the run's sums stand in `settled`; how often a person has decided about its messages since it was made.
+ALTER TABLE runs ADD COLUMN settled SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN decided BIGINT NOT NULL DEFAULT 0;
+
+CREATE TABLE settled (
+    run_id BIGINT NOT NULL,
+    arm SMALLINT NOT NULL,
+    channel SMALLINT NOT NULL,
+    -- The family of the mailbox site.
+    site TEXT COLLATE "C" NOT NULL,
+    state SMALLINT NOT NULL,
+    reason SMALLINT NOT NULL,
+    messages BIGINT NOT NULL,
+    PRIMARY KEY (run_id, arm, channel, site, state, reason)
+);
+
+-- What goes on changing when a run is over: few messages bounce.
+CREATE INDEX messages_bounced ON messages (run_id) WHERE bounced_at IS NOT NULL;
+CREATE INDEX messages_confirmed ON messages (run_id) WHERE confirmed_at IS NOT NULL;
+
+-- What followed a click: each event that credits a message, with its worth in minor units.
+CREATE TABLE credits (
+    run_id BIGINT NOT NULL,
+    measure SMALLINT NOT NULL,
+    arm SMALLINT NOT NULL,
+    event_id BIGINT NOT NULL,
+    customer_id BIGINT NOT NULL,
+    -- When the event happened.
+    at BIGINT NOT NULL,
+    currency TEXT COLLATE "C" NOT NULL,
+    value BIGINT NOT NULL,
+    PRIMARY KEY (customer_id, event_id, measure)
+);
+CREATE INDEX credits_by_run ON credits (run_id);
+
+-- Sums over `conversions` and `credits`, kept in their transactions.
+CREATE TABLE sums (
+    -- 1: who converted; 2: what followed a click.
+    kind SMALLINT NOT NULL,
+    run_id BIGINT NOT NULL,
+    measure SMALLINT NOT NULL,
+    arm SMALLINT NOT NULL,
+    currency TEXT COLLATE "C" NOT NULL,
+    -- People who converted, 0 for what followed a click.
+    customers BIGINT NOT NULL,
+    events BIGINT NOT NULL,
+    value BIGINT NOT NULL,
+    -- Of each person's value, for intervals.
+    squares DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (kind, run_id, measure, arm, currency)
+);
+
+-- 1 for runs that were there before this: what followed a click is found from all their clicks, who converted from all their conversions.
+ALTER TABLE runs ADD COLUMN unsummed SMALLINT NOT NULL DEFAULT 0;
+UPDATE runs SET unsummed = 1;

@@ -18,6 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// New rows after which the database has to learn what is in it.
+const MANY: u64 = 1000;
+
 #[derive(Debug, Args)]
 pub struct Import {
     #[command(subcommand)]
@@ -190,6 +193,9 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
             Kind::Suppressions => import::suppressions(&store, &settings, input, report).await,
         }
     };
+    if summary.as_ref().is_ok_and(|summary| summary.new >= MANY) {
+        store.learn_statistics().await?;
+    }
     let rejects = watch.finish();
     drop(alone);
     store.close().await;

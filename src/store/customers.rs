@@ -202,6 +202,13 @@ impl Store {
         }
     }
 
+    /// Lets PostgreSQL look at what an import has brought: without statistics it plans for a handful of people, until its own housekeeping comes by.
+    pub async fn learn_statistics(&self) -> Result<(), Error> {
+        let Store::Postgres(pool) = self else { return Ok(()) };
+        let sql = "ANALYZE customers, addresses, consents, consent_state, suppressions, events";
+        sqlx::query(sql).execute(pool).await.doing("gather the database's statistics").map(drop)
+    }
+
     /// True while nobody is stored.
     pub async fn has_no_customers(&self) -> Result<bool, Error> {
         let any: Option<(i64,)> =

@@ -199,9 +199,10 @@ impl Compiler<'_, '_> {
         match place.kind {
             PlaceKind::Json => self.pick(
                 self.as_number_sqlite(alias),
+                // As it stands: written out as text and read again it takes half as long again.
                 format!(
-                    "CASE WHEN jsonb_typeof({alias}.j) = 'number' THEN CASE WHEN CAST({alias}.j #>> '{{}}' AS NUMERIC) = 0 \
-                     OR ABS(CAST({alias}.j #>> '{{}}' AS NUMERIC)) BETWEEN 1e-300 AND 1e300 THEN CAST({alias}.j #>> '{{}}' AS NUMERIC) END END"
+                    "CASE WHEN jsonb_typeof({alias}.j) = 'number' THEN CASE WHEN CAST({alias}.j AS NUMERIC) = 0 \
+                     OR ABS(CAST({alias}.j AS NUMERIC)) BETWEEN 1e-300 AND 1e300 THEN CAST({alias}.j AS NUMERIC) END END"
                 ),
             ),
             _ => "CAST(NULL AS NUMERIC)".to_string(),

@@ -1,7 +1,7 @@
 //! What the previews of many campaigns ask of the same people, read once.
 //!
 //! `posthaste plan` previews every campaign over the whole base. What is wanted of a person (address, suppression, consent) is mostly the same for all of
-//! them, so it is kept, and of each campaign only the numbers are read whom its audience has. In small bases only ([`MOST`]): memory would grow with
+//! them, so it is kept, and of each campaign only the numbers are read whom its audience has. In small bases only (`MOST`): memory would grow with
 //! the people. A customer who comes in between is seen by the campaigns that are looked at later.
 
 use super::audience::{Bind, Sql};

@@ -1,7 +1,7 @@
 //! Group commit of what comes back: handlers hand in responses and wait; one task writes all that wait in one transaction.
 //!
 //! An answer means: it is durable. A hit (an open, a click) that the database does not take within [`SOON`] goes to the journal of this machine
-//! and is answered when it is fsynced there; those that come in the [`WHILE`] after it go there at once, since a database that is busy with a run
+//! and is answered when it is fsynced there; those that come in the `WHILE` after it go there at once, since a database that is busy with a run
 //! would let each of them wait as long. They stay in the queue all the same; what had no place there is replayed from the journal by another task.
 //! Everything else waits for the database: an unsubscription counts when those who send can see it. While the database is away, up to [`QUEUE`]
 //! responses are also kept in memory and tried again each second; who cannot wait any longer goes away and its response stays in the queue.

@@ -385,7 +385,7 @@ pub async fn events(
 }
 
 /// Imports events into a base in which nobody else works: where nothing has happened yet, the indexes are built at the end; elsewhere transactions are
-/// longer, which a living engine could not bear. The same as [`events`] otherwise.
+/// longer, which a living engine could not bear. The same as [`events()`] otherwise.
 pub async fn events_alone(
     store: &Store,
     settings: &Settings,

@@ -390,8 +390,17 @@ impl Store {
                 sql.push(", ");
             }
         }
+        match (which, self.dialect()) {
+            (Which::Blocks(blocks), Dialect::Sqlite) => {
+                // A table of ranges, first in the join: of many ranges with OR between them SQLite makes a walk along the whole ledger.
+                sql.push(" FROM json_each(");
+                sql.bind(Bind::Text(serde_json::json!(ranges(blocks)).to_string()));
+                sql.push(") AS x CROSS JOIN messages m");
+            }
+            _ => sql.push(" FROM messages m"),
+        }
         sql.push(
-            " FROM messages m JOIN customers c ON c.id = m.customer_id
+            " JOIN customers c ON c.id = m.customer_id
               LEFT JOIN addresses a ON a.customer_id = m.customer_id AND a.channel = m.channel AND a.address = m.address
               LEFT JOIN suppressions s ON s.key = a.key
               LEFT JOIN consent_state t ON t.customer_id = m.customer_id AND t.channel = m.channel AND t.topic = ",
@@ -399,6 +408,9 @@ impl Store {
         sql.bind(Bind::Text(again.topic.clone().unwrap_or_default()));
         sql.push(" LEFT JOIN consent_state w ON w.customer_id = m.customer_id AND w.channel = m.channel AND w.topic = '*' WHERE ");
         match which {
+            Which::Blocks(_) if self.dialect() == Dialect::Sqlite => {
+                sql.push(&format!("m.id BETWEEN x.value ->> 0 AND x.value ->> 1 AND m.state = {}", MessageState::Planned.code()));
+            }
             Which::Blocks(blocks) => {
                 sql.push("(");
                 // Neighbouring blocks are one range.
@@ -416,7 +428,9 @@ impl Store {
                 sql.bind(Bind::Integer(*lease));
             }
         }
-        sql.push(" ORDER BY m.id");
+        if !matches!((which, self.dialect()), (Which::Blocks(_), Dialect::Sqlite)) {
+            sql.push(" ORDER BY m.id");
+        }
         match self {
             Store::Sqlite(sqlite) => {
                 let mut rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch(&sqlite.read);
@@ -424,6 +438,8 @@ impl Store {
                 while let Some(row) = rows.try_next().await.doing(doing)? {
                     dues.push(due_of!(&row, doing));
                 }
+                // They come in the order of their ranges, which is this one.
+                dues.sort_by_key(|due: &Due| due.id);
                 Ok(dues)
             }
             Store::Postgres(pool) => {

@@ -4,23 +4,15 @@
 #   benches/ahead.sh [PEOPLE=100000] [DAYS=30]
 #
 # Twelve weekly campaigns and five monthly ones to everyone, two birthdays, a daily one to five in a hundred; at most one advertising letter a day and
-# three in seven days. Needs GNU time (Debian: time). POSTHASTE=FILE measures a binary that is there instead of building one.
+# three in seven days. measuring.sh says what is needed and what POSTHASTE and TMPDIR do.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/measuring.sh"
 people=${1:-100000}
 days=${2:-30}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-posthaste=${POSTHASTE:-}
-if [ -z "$posthaste" ]; then
-    cargo build --locked --release --quiet
-    posthaste=${CARGO_TARGET_DIR:-target}/release/posthaste
-fi
-posthaste=$(realpath "$posthaste")
 
 shop="$work/shop"
 mkdir -p "$shop"/{campaigns,templates}
-printf 'POSTHASTE_PEPPER=bench-pepper\nPOSTHASTE_SIGNING=k1:bench-signing-key-of-32-characters\n' > "$shop/.env"
+printf 'POSTHASTE_PEPPER=bench-pepper\nPOSTHASTE_SIGNING=%s\n' "$signing" > "$shop/.env"
 cat > "$shop/posthaste.yaml" <<'YAML'
 workspace: bench
 public_url: https://go.bench.example
@@ -70,12 +62,9 @@ awk -v n="$people" 'BEGIN { print "external_id,email,first_name,city,points,birt
 "$posthaste" --workspace "$shop" import customers "$shop/customers.csv" >/dev/null 2>&1
 
 for try in 1 2; do
-    start=$(date +%s.%N); load=$(cut -d' ' -f1 /proc/loadavg)
-    /usr/bin/time -f '%M %U %S' -o "$work/time" "$posthaste" --workspace "$shop" simulate --days "$days" --from 2027-03-01T00:00:00Z --json > "$work/ahead-$try.json" 2> "$work/said" || { cat "$work/said"; exit 1; }
-    end=$(date +%s.%N)
-    read -r memory user system < "$work/time"
-    awk -v a="$start" -v b="$end" -v m="$memory" -v u="$user" -v s="$system" -v t="$try" -v l="$load" \
-        'BEGIN { printf "simulation %d: %.1f s, %d MB, processor %s + %s s, load %s\n", t, b - a, m / 1024, u, s, l }'
+    once "$posthaste" --workspace "$shop" simulate --days "$days" --from 2027-03-01T00:00:00Z --json
+    mv "$work/out" "$work/ahead-$try.json"
+    echo "simulation $try: $took s, $memory MB, processor $processor s, load $load"
 done
 python3 - "$work/ahead-1.json" <<'PY' 2>/dev/null || true
 import json, sys

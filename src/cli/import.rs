@@ -180,14 +180,11 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
                     value: events.value.clone(),
                     at: events.at,
                     starts: events.start,
+                    alone: alone.is_some(),
                 });
                 // What applied campaigns measure, so that imported events count as conversions.
                 let measures = store.measures(settings.zone, &settings.currency).await?;
-                let options = options.unwrap_or_default();
-                match &alone {
-                    Some(_) => import::events_alone(&store, &settings, &options, &measures, input, report).await,
-                    None => import::events(&store, &settings, &options, &measures, input, report).await,
-                }
+                import::events(&store, &settings, &options.unwrap_or_default(), &measures, input, report).await
             }
             Kind::Consents => import::consents(&store, &settings, input, report).await,
             Kind::Suppressions => import::suppressions(&store, &settings, input, report).await,

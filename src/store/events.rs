@@ -82,6 +82,23 @@ pub(super) const INTO: &str =
     "INSERT INTO events (customer_id, name, occurred_at, received_at, properties, folded, value, currency, source_key)";
 const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING RETURNING id, customer_id, source_key";
 
+/// Binds the nine values of [`INTO`].
+macro_rules! bound_event {
+    ($query:expr, $event:expr) => {
+        $query
+            .bind($event.customer)
+            .bind($event.name.as_str())
+            .bind($event.occurred_at)
+            .bind($event.received_at)
+            .bind($event.properties.as_str())
+            .bind($event.folded.as_deref())
+            .bind($event.value)
+            .bind($event.currency.as_deref())
+            .bind($event.source_key.as_slice())
+    };
+}
+pub(super) use bound_event;
+
 /// Number, customer and key of those that were new.
 async fn insert(connection: &mut Connection<'_>, events: &[NewEvent]) -> Result<Vec<(i64, i64, Vec<u8>)>, Error> {
     const DOING: &str = "record events";
@@ -92,16 +109,7 @@ async fn insert(connection: &mut Connection<'_>, events: &[NewEvent]) -> Result<
                 let sql = format!("{INTO} VALUES {} {ONCE}", placeholders(9, chunk.len()));
                 let mut query = sqlx::query_as(AssertSqlSafe(sql));
                 for event in chunk {
-                    query = query
-                        .bind(event.customer)
-                        .bind(event.name.as_str())
-                        .bind(event.occurred_at)
-                        .bind(event.received_at)
-                        .bind(event.properties.as_str())
-                        .bind(event.folded.as_deref())
-                        .bind(event.value)
-                        .bind(event.currency.as_deref())
-                        .bind(event.source_key.as_slice());
+                    query = bound_event!(query, event);
                 }
                 new.extend(query.fetch_all(&mut **connection).await.doing(DOING)?);
             }

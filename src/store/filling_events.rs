@@ -5,7 +5,7 @@
 
 use super::batch::Change;
 use super::customers::placeholders;
-use super::events::{INTO, NewEvent};
+use super::events::{INTO, NewEvent, bound_event};
 use super::{Dialect, Doing, Error, Store};
 use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
@@ -121,16 +121,7 @@ async fn follow(store: Store, mut queue: mpsc::Receiver<Vec<NewEvent>>) -> Resul
                 };
                 let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == CHUNK);
                 for event in chunk {
-                    query = query
-                        .bind(event.customer)
-                        .bind(event.name.as_str())
-                        .bind(event.occurred_at)
-                        .bind(event.received_at)
-                        .bind(event.properties.as_str())
-                        .bind(event.folded.as_deref())
-                        .bind(event.value)
-                        .bind(event.currency.as_deref())
-                        .bind(event.source_key.as_slice());
+                    query = bound_event!(query, event);
                 }
                 query.execute(&mut **transaction).await.doing(DOING)?;
             }

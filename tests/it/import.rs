@@ -61,9 +61,8 @@ async fn events_alone(database: &Database, settings: &Settings, file: &str) -> (
     let measures = Measures { all: Vec::new(), zone: settings.zone, currency: settings.currency.clone() };
     let mut rejected = Vec::new();
     let input = Input::Bytes(Box::new(std::io::Cursor::new(file.to_string())), EncodingHint::default());
-    let options = EventOptions::default();
-    let summary =
-        import::events_alone(&database.store, settings, &options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
+    let options = EventOptions { alone: true, ..EventOptions::default() };
+    let summary = import::events(&database.store, settings, &options, &measures, input, &mut |report| keep(report, &mut rejected)).await;
     (summary.unwrap(), rejected)
 }
 

@@ -368,6 +368,9 @@ pub struct EventOptions {
     pub at: Option<Time>,
     /// Whether the events may start campaigns.
     pub starts: bool,
+    /// Nobody else works in the base: where nothing has happened yet the indexes are built at the end, elsewhere transactions are longer than a living
+    /// engine could bear.
+    pub alone: bool,
 }
 
 /// Imports events of customers who are there; what they convert is kept in the same transactions.
@@ -380,22 +383,10 @@ pub async fn events(
     report: &mut (dyn FnMut(Report<'_>) + Send),
 ) -> Result<Summary, Error> {
     let intake = events::Events::new(settings.clone(), options.clone());
-    let sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
-    run(input, intake, sink, BATCH_ROWS, report).await
-}
-
-/// Imports events into a base in which nobody else works: where nothing has happened yet, the indexes are built at the end; elsewhere transactions are
-/// longer, which a living engine could not bear. The same as [`events()`] otherwise.
-pub async fn events_alone(
-    store: &Store,
-    settings: &Settings,
-    options: &EventOptions,
-    measures: &Measures,
-    input: Input,
-    report: &mut (dyn FnMut(Report<'_>) + Send),
-) -> Result<Summary, Error> {
-    let intake = events::Events::new(settings.clone(), options.clone());
     let mut sink = events::Writer::new(store.clone(), settings, measures.clone(), options.starts);
+    if !options.alone {
+        return run(input, intake, sink, BATCH_ROWS, report).await;
+    }
     if settings.dry_run || options.starts || !store.can_fill_events().await? {
         return run(input, intake, sink, LONE_BATCH_ROWS, report).await;
     }

@@ -3,7 +3,7 @@
 //! Both are kept at ingest (`credits`) and added up (`sums`). As they stood at an earlier time they are counted anew: *converted* from the events of those
 //! people, *attributed* from clicks and what followed them.
 
-use super::sums::{Kind, Sum};
+use super::sums::Kind;
 use super::{Candidate, MEASURES, Measures, counted};
 use crate::store::batch::{Field, table, table_in};
 use crate::store::responses::json;
@@ -41,16 +41,10 @@ pub struct Attributed {
     pub value: i64,
 }
 
-impl From<Sum> for Converted {
-    fn from(sum: Sum) -> Self {
-        let Sum { run_id, measure, arm, currency, customers, events, value, squares } = sum;
-        Converted { run_id, measure, arm, currency, customers, events, value, squares }
-    }
-}
-
-impl From<Sum> for Attributed {
-    fn from(sum: Sum) -> Self {
-        let Sum { run_id, measure, arm, currency, events, value, .. } = sum;
+/// The sums of what followed clicks are rows of the same shape.
+impl From<Converted> for Attributed {
+    fn from(sum: Converted) -> Self {
+        let Converted { run_id, measure, arm, currency, events, value, .. } = sum;
         Attributed { run: RunId(run_id), measure, arm, currency, conversions: events, value }
     }
 }
@@ -69,7 +63,7 @@ impl Store {
             return Ok(converted);
         }
         if let Some(sums) = self.sums(Kind::Converted, runs).await? {
-            return Ok(sums.into_iter().map(Converted::from).collect());
+            return Ok(sums);
         }
         self.conversions_counted(runs).await
     }

@@ -1,6 +1,7 @@
 //! Sums over who converted and over what followed a click, moved by the difference in the transaction that changes those: a report reads a few rows,
 //! however many people there are.
 
+use super::Converted;
 use crate::store::batch::{Connection, Field, table};
 use crate::store::responses::json;
 use crate::store::{Error, Store};
@@ -99,22 +100,9 @@ impl Differences {
     }
 }
 
-/// A row of the sums.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct Sum {
-    pub run_id: i64,
-    pub measure: i16,
-    pub arm: i16,
-    pub currency: String,
-    pub customers: i64,
-    pub events: i64,
-    pub value: i64,
-    pub squares: f64,
-}
-
 impl Store {
     /// The sums of these runs; `None` when one of them was there before sums were kept.
-    pub(super) async fn sums(&self, kind: Kind, runs: &[RunId]) -> Result<Option<Vec<Sum>>, Error> {
+    pub(super) async fn sums(&self, kind: Kind, runs: &[RunId]) -> Result<Option<Vec<Converted>>, Error> {
         let given = table(self.dialect(), &[("run", Field::Long)]);
         let input = json(&runs.iter().map(|run| json!({ "run": run.0 })).collect::<Vec<_>>())?;
         let doing = "read the sums of conversions";

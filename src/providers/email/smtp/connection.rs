@@ -1,21 +1,19 @@
 //! One connection and the dialogue of one message over it.
 
+use super::hello::{self, Offers};
+use super::replies::{Replies, Reply};
 use super::settings::{Settings, Timeouts};
 use super::wire::{Failed, Wire};
 use crate::providers::Outcome;
 use crate::providers::email::Address;
 use crate::providers::email::reply::classify;
 use crate::types::Failure;
-use lettre::transport::smtp::Error as LettreError;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Ehlo, Rset};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::response::Response;
-use std::error::Error as _;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::io::{self, IoSlice};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 /// Whom the server is told; no sender is the null sender.
@@ -39,60 +37,30 @@ pub enum Dialogue {
 
 /// An open connection that has said EHLO and, where needed, has logged in.
 pub struct Connection {
-    inner: AsyncSmtpConnection,
+    wire: Wire,
+    replies: Replies,
     offers: Offers,
     sent: u32,
     limit: u32,
     pub(super) parked: Instant,
 }
 
-/// What the server's EHLO offers.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Offers {
-    pipelining: bool,
-    eight_bit: bool,
-    utf8: bool,
-    /// Octets; `None`: no limit was named.
-    size: Option<usize>,
-    /// SIZE is understood at MAIL FROM.
-    sized: bool,
-}
-
 /// A negative reply, or none.
 enum Trouble {
-    Said { code: u16, text: String },
+    Said(Reply),
     Lost(String),
 }
 
 impl Connection {
     pub async fn open(settings: &Settings) -> Result<Connection, Failed> {
         let limit = settings.timeouts.connect;
-        let late = || Failed::Network { host: settings.host.clone(), port: settings.port, source: std::io::ErrorKind::TimedOut.into() };
+        let late = || Failed::Network { host: settings.host.clone(), port: settings.port, source: io::ErrorKind::TimedOut.into() };
         timeout(limit, Connection::opened(settings)).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn opened(settings: &Settings) -> Result<Connection, Failed> {
-        let failed = |error: LettreError| match trouble(error) {
-            Trouble::Said { code, text } => Failed::Said { code, text },
-            Trouble::Lost(why) => Failed::Network { host: settings.host.clone(), port: settings.port, source: std::io::Error::other(why) },
-        };
-        let hello = ClientId::Domain(settings.hello.clone());
-        let wire = Wire::open(settings).await?;
-        let mut inner = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &hello).await.map_err(failed)?;
-        // lettre keeps of EHLO only what it uses itself; PIPELINING and SIZE are not in that, so it is asked once more.
-        let offers = Offers::read(&inner.command(Ehlo::new(hello)).await.map_err(failed)?);
-        if let Some((user, password)) = &settings.login {
-            let known = [Mechanism::Plain, Mechanism::Login];
-            if inner.server_info().get_auth_mechanism(&known).is_none() {
-                return Err(Failed::Broken(format!("{} offers no login by PLAIN or LOGIN", settings.host)));
-            }
-            let credentials = Credentials::new(user.clone(), password.clone());
-            inner.auth(&known, &credentials).await.map_err(|error| match failed(error) {
-                Failed::Said { code, text } if code >= 500 => Failed::Broken(format!("{} refused the login: {code} {text}", settings.host)),
-                other => other,
-            })?;
-        }
-        Ok(Connection { inner, offers, sent: 0, limit: settings.messages, parked: Instant::now() })
+        let (wire, offers) = hello::say(settings, Wire::open(settings).await?).await?;
+        Ok(Connection { wire, replies: Replies::default(), offers, sent: 0, limit: settings.messages, parked: Instant::now() })
     }
 
     /// Hands one message over. The caller parks the connection again only after `Complete { reusable: true }`.
@@ -102,14 +70,24 @@ impl Connection {
             return Dialogue::Complete { outcome: refused, reusable: true };
         }
         self.sent += 1;
-        match self.announce(&self.mail(envelope, mime.len(), is_ascii), envelope, timeouts.command).await {
-            Ok(()) => self.body(mime, timeouts.body).await,
+        let mail = self.mail(envelope, mime.len(), is_ascii);
+        match within(timeouts.command, self.announce(mail, envelope)).await {
+            Ok(()) => match within(timeouts.body, self.body(mime)).await {
+                Ok(reply) => {
+                    let reply = whole(reply.code, reply.text);
+                    Dialogue::Complete { outcome: Outcome::Accepted { id: queue_id(&reply), reply }, reusable: self.may_go_on() }
+                }
+                Err(Trouble::Lost(why)) => Dialogue::LostAfter { why },
+                Err(Trouble::Said(reply)) => {
+                    Dialogue::Complete { reusable: reply.code != 421 && self.may_go_on(), outcome: refusal(reply) }
+                }
+            },
             Err(Trouble::Lost(why)) => Dialogue::LostBefore { why },
-            Err(Trouble::Said { code: 421, text }) => Dialogue::Closing { code: 421, text },
-            Err(Trouble::Said { code, text }) => {
-                let outcome = classify(code, &text).outcome(code, format!("{code} {text}"));
+            Err(Trouble::Said(Reply { code: 421, text })) => Dialogue::Closing { code: 421, text: shortened(text) },
+            Err(Trouble::Said(reply)) => {
+                let outcome = refusal(reply);
                 // Nothing of this message may stick to the next one.
-                let reset = answered(timeouts.command, self.inner.command(Rset)).await.is_ok();
+                let reset = within(timeouts.command, self.asked(b"RSET\r\n")).await.is_ok();
                 Dialogue::Complete { outcome, reusable: reset && self.may_go_on() }
             }
         }
@@ -136,42 +114,37 @@ impl Connection {
     }
 
     /// MAIL, RCPT and DATA: in one write where the server allows it. `Ok` means that it waits for the body.
-    async fn announce(&mut self, mail: &str, envelope: &Envelope, limit: Duration) -> Result<(), Trouble> {
-        let rcpt = format!("RCPT TO:<{}>\r\n", envelope.to.as_str());
+    async fn announce(&mut self, mail: String, envelope: &Envelope) -> Result<(), Trouble> {
+        let mut commands = mail;
         if !self.offers.pipelining {
-            answered(limit, self.inner.command(mail)).await?;
-            answered(limit, self.inner.command(rcpt)).await?;
-            let data = answered(limit, self.inner.command("DATA\r\n")).await?;
-            return go_ahead(&data);
+            self.asked(commands.as_bytes()).await?;
+            self.asked(format!("RCPT TO:<{}>\r\n", envelope.to.as_str()).as_bytes()).await?;
+            self.say(b"DATA\r\n").await?;
+            let data = self.heard().await?;
+            return go_ahead(data);
         }
+        let _ = write!(commands, "RCPT TO:<{}>\r\nDATA\r\n", envelope.to.as_str());
+        self.say(commands.as_bytes()).await?;
         // Each reply is read, whatever the one before says: the next message's replies must not be taken for these.
-        let mail = answered(limit, self.inner.command(format!("{mail}{rcpt}DATA\r\n"))).await;
-        if let Err(Trouble::Lost(why)) = mail {
-            return Err(Trouble::Lost(why));
+        let mail = self.heard().await?;
+        if mail.code == 421 {
+            return Err(Trouble::Said(mail));
         }
-        if let Err(Trouble::Said { code: 421, .. }) = mail {
-            return mail.map(|_| ());
+        let rcpt = self.heard().await?;
+        if rcpt.code == 421 {
+            return Err(Trouble::Said(rcpt));
         }
-        let rcpt = answered(limit, self.inner.read_response()).await;
-        if let Err(Trouble::Lost(why)) = rcpt {
-            return Err(Trouble::Lost(why));
-        }
-        if let Err(Trouble::Said { code: 421, .. }) = rcpt {
-            return rcpt.map(|_| ());
-        }
-        let data = answered(limit, self.inner.read_response()).await;
-        match (mail.and(rcpt), data) {
-            (Ok(_), Ok(data)) => go_ahead(&data),
-            (Ok(_), Err(trouble)) => Err(trouble),
-            (Err(refused), Ok(data)) if data.has_code(354) => {
-                // It waits for a body although nobody gets it: the lone dot ends that (standards.md §1.7).
-                match answered(limit, self.inner.command(".\r\n")).await {
-                    Err(Trouble::Lost(why)) => Err(Trouble::Lost(why)),
-                    _ => Err(refused),
+        let data = self.heard().await?;
+        match positive(mail).and_then(|_| positive(rcpt)) {
+            Ok(_) => go_ahead(data),
+            Err(refused) => {
+                if data.code == 354 {
+                    // It waits for a body although nobody gets it: the lone dot ends that (standards.md §1.7).
+                    self.say(b".\r\n").await?;
+                    self.heard().await?;
                 }
+                Err(refused)
             }
-            (Err(_), Err(Trouble::Lost(why))) => Err(Trouble::Lost(why)),
-            (Err(refused), _) => Err(refused),
         }
     }
 
@@ -192,65 +165,81 @@ impl Connection {
     }
 
     /// The point of no return: body and final dot in one write.
-    async fn body(&mut self, mime: &[u8], limit: Duration) -> Dialogue {
-        let sent = match std::str::from_utf8(mime) {
-            Ok(text) => answered(limit, self.inner.command(stuffed(text))).await,
-            // Never made here; a message from elsewhere goes through lettre's own encoder, in two writes.
-            Err(_) => answered(limit, self.inner.message(mime)).await,
-        };
-        match sent {
-            Ok(response) if u16::from(response.code()) / 100 == 2 => {
-                let reply = joined(&response);
-                Dialogue::Complete { outcome: Outcome::Accepted { id: queue_id(&reply), reply }, reusable: self.may_go_on() }
-            }
-            Ok(response) => Dialogue::LostAfter { why: format!("an answer that cannot be: {}", joined(&response)) },
-            Err(Trouble::Lost(why)) => Dialogue::LostAfter { why },
-            Err(Trouble::Said { code, text }) => {
-                let outcome = classify(code, &text).outcome(code, format!("{code} {text}"));
-                Dialogue::Complete { outcome, reusable: code != 421 && self.may_go_on() }
-            }
+    async fn body(&mut self, mime: &[u8]) -> Result<Reply, Trouble> {
+        let body = stuffed(mime);
+        let end: &[u8] = if body.is_empty() || body.ends_with(b"\r\n") { b".\r\n" } else { b"\r\n.\r\n" };
+        self.wire_all(&body, end).await.map_err(lost)?;
+        let reply = self.heard().await?;
+        match reply.code {
+            200..=299 | 400.. => positive(reply),
+            code => Err(Trouble::Lost(whole(code, format!("is an answer to a message that cannot be: {}", reply.text)))),
         }
     }
 
+    async fn wire_all(&mut self, body: &[u8], end: &[u8]) -> io::Result<()> {
+        let mut both = [IoSlice::new(body), IoSlice::new(end)];
+        let mut left = &mut both[..];
+        while !left.is_empty() {
+            match self.wire.write_vectored(left).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => IoSlice::advance_slices(&mut left, written),
+            }
+        }
+        self.wire.flush().await
+    }
+
+    async fn say(&mut self, commands: &[u8]) -> Result<(), Trouble> {
+        self.wire.write_all(commands).await.map_err(lost)?;
+        self.wire.flush().await.map_err(lost)
+    }
+
+    async fn heard(&mut self) -> Result<Reply, Trouble> {
+        self.replies.next(&mut self.wire).await.map_err(lost)
+    }
+
+    /// One command and its reply, which must be positive.
+    async fn asked(&mut self, command: &[u8]) -> Result<Reply, Trouble> {
+        self.say(command).await?;
+        positive(self.heard().await?)
+    }
+
     /// Says QUIT and closes, in the background: nobody waits for a goodbye.
-    pub fn retire(self) {
-        let mut inner = self.inner;
+    pub fn retire(mut self) {
         tokio::spawn(async move {
-            let _ = timeout(Duration::from_secs(5), inner.quit()).await;
+            let _ = timeout(Duration::from_secs(5), self.asked(b"QUIT\r\n")).await;
         });
     }
 }
 
-async fn answered(limit: Duration, reply: impl Future<Output = Result<Response, LettreError>>) -> Result<Response, Trouble> {
-    match timeout(limit, reply).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(trouble(error)),
-        Err(_) => Err(Trouble::Lost(format!("no answer within {} s", limit.as_secs_f64()))),
+async fn within<T>(limit: Duration, dialogue: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let late = || Err(Trouble::Lost(format!("no answer within {} s", limit.as_secs_f64())));
+    timeout(limit, dialogue).await.unwrap_or_else(|_| late())
+}
+
+fn positive(reply: Reply) -> Result<Reply, Trouble> {
+    if reply.is_positive() { Ok(reply) } else { Err(Trouble::Said(reply)) }
+}
+
+fn go_ahead(reply: Reply) -> Result<(), Trouble> {
+    match reply.code {
+        354 => Ok(()),
+        400.. => Err(Trouble::Said(reply)),
+        code => Err(Trouble::Lost(format!("DATA was answered with {}", whole(code, reply.text)))),
     }
 }
 
-fn go_ahead(response: &Response) -> Result<(), Trouble> {
-    match response.has_code(354) {
-        true => Ok(()),
-        false => Err(Trouble::Lost(format!("DATA was answered with {}", joined(response)))),
-    }
+fn lost(error: io::Error) -> Trouble {
+    Trouble::Lost(shortened(format!("the connection broke: {error}")))
 }
 
-fn trouble(error: LettreError) -> Trouble {
-    let text = error.source().map(ToString::to_string);
-    match error.status() {
-        Some(code) => Trouble::Said { code: code.into(), text: shortened(text.unwrap_or_default()) },
-        None => Trouble::Lost(shortened(format!("{error}"))),
-    }
+fn refusal(reply: Reply) -> Outcome {
+    let Reply { code, text } = reply;
+    let text = shortened(text);
+    classify(code, &text).outcome(code, whole(code, text))
 }
 
-fn joined(response: &Response) -> String {
-    let mut text = response.code().to_string();
-    for line in response.message() {
-        text.push(' ');
-        text.push_str(line);
-    }
-    shortened(text)
+fn whole(code: u16, text: String) -> String {
+    shortened(format!("{code} {text}"))
 }
 
 /// At most 1 KiB of a reply is kept (standards.md §1.8).
@@ -268,42 +257,25 @@ fn queue_id(reply: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-impl Offers {
-    fn read(hello: &Response) -> Offers {
-        let mut offers = Offers::default();
-        for line in hello.message().skip(1) {
-            let mut words = line.split_whitespace();
-            match words.next().unwrap_or("").to_ascii_uppercase().as_str() {
-                "PIPELINING" => offers.pipelining = true,
-                "8BITMIME" => offers.eight_bit = true,
-                "SMTPUTF8" => offers.utf8 = true,
-                "SIZE" => {
-                    offers.sized = true;
-                    offers.size = words.next().and_then(|size| size.parse().ok()).filter(|size| *size > 0);
-                }
-                _ => {}
-            }
-        }
-        offers
+/// A message with a dot before each line that begins with one (RFC 5321 §4.5.2). What we make has no such line.
+fn stuffed(message: &[u8]) -> Cow<'_, [u8]> {
+    let next = |rest: &[u8]| memchr::memmem::find(rest, b"\n.");
+    if !message.starts_with(b".") && next(message).is_none() {
+        return Cow::Borrowed(message);
     }
-}
-
-/// A message as it goes over the wire: a dot before each line that begins with one, and the final dot (RFC 5321 §4.5.2).
-fn stuffed(message: &str) -> String {
-    let mut out = String::with_capacity(message.len() + 64);
+    let mut out = Vec::with_capacity(message.len() + 64);
     let mut rest = message;
-    if rest.starts_with('.') {
-        out.push('.');
+    if rest.starts_with(b".") {
+        out.push(b'.');
     }
-    while let Some(at) = memchr::memmem::find(rest.as_bytes(), b"\n.") {
+    while let Some(at) = next(rest) {
         let (line, after) = rest.split_at(at + 1);
-        out.push_str(line);
-        out.push('.');
+        out.extend_from_slice(line);
+        out.push(b'.');
         rest = after;
     }
-    out.push_str(rest);
-    out.push_str(if message.is_empty() || message.ends_with("\r\n") { ".\r\n" } else { "\r\n.\r\n" });
-    out
+    out.extend_from_slice(rest);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -311,16 +283,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dot_at_the_start_of_a_line_is_doubled_and_the_end_is_one_lone_dot() {
+    fn a_dot_at_the_start_of_a_line_is_doubled() {
         for (message, expected) in [
-            ("", ".\r\n"),
-            ("a\r\n", "a\r\n.\r\n"),
-            ("a", "a\r\n.\r\n"),
-            (".\r\n", "..\r\n.\r\n"),
-            ("..\r\n.\r\n", "...\r\n..\r\n.\r\n"),
-            ("a\r\n.b\r\n.", "a\r\n..b\r\n..\r\n.\r\n"),
+            ("", ""),
+            ("a.\r\n", "a.\r\n"),
+            (".", ".."),
+            (".\r\n", "..\r\n"),
+            ("..\r\n.\r\n", "...\r\n..\r\n"),
+            ("a\r\n.b\r\n.", "a\r\n..b\r\n.."),
         ] {
-            assert_eq!(stuffed(message), expected, "{message:?}");
+            assert_eq!(stuffed(message.as_bytes()), expected.as_bytes(), "{message:?}");
         }
     }
 

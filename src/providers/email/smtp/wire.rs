@@ -3,16 +3,16 @@
 //! STARTTLS is spoken here, before lettre sees the stream: whatever a server sends between its answer and the TLS handshake would be
 //! read as if it had come protected (the fault behind CVE-2011-0411), so it is refused.
 
+use super::replies::{Replies, Reply};
 use super::settings::{Security, Settings};
 use crate::providers::Outcome;
 use crate::providers::email::reply::classify;
-use lettre::transport::smtp::client::AsyncTokioStream;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -99,67 +99,29 @@ async fn protect(settings: &Settings, tcp: TcpStream) -> Result<Stream, Failed> 
     }
 }
 
+fn positive(reply: Reply) -> Result<Reply, Failed> {
+    if reply.is_positive() { Ok(reply) } else { Err(Failed::Said { code: reply.code, text: reply.text }) }
+}
+
 async fn start_tls(settings: &Settings, tcp: &mut TcpStream) -> Result<(), Failed> {
     let network = |source: io::Error| Failed::Network { host: settings.host.clone(), port: settings.port, source };
-    let mut buffer = Vec::new();
-    reply(tcp, &mut buffer).await.map_err(network)?.expect_2xx()?;
+    let mut replies = Replies::default();
+    positive(replies.next(tcp).await.map_err(network)?)?;
     tcp.write_all(format!("EHLO {}\r\n", settings.hello).as_bytes()).await.map_err(network)?;
-    let hello = reply(tcp, &mut buffer).await.map_err(network)?;
+    let hello = positive(replies.next(tcp).await.map_err(network)?)?;
     let offered = hello.text.to_ascii_uppercase().split_whitespace().any(|word| word == "STARTTLS");
-    hello.expect_2xx()?;
     if !offered {
         let why = "does not offer STARTTLS; write `security: tls` where it listens with TLS, or `security: none` in a private network";
         return Err(Failed::Broken(format!("{} {why}", settings.host)));
     }
     tcp.write_all(b"STARTTLS\r\n").await.map_err(network)?;
-    reply(tcp, &mut buffer).await.map_err(network)?.expect_2xx()?;
-    match buffer.is_empty() {
-        true => Ok(()),
-        false => Err(Failed::Broken(format!(
+    positive(replies.next(tcp).await.map_err(network)?)?;
+    match replies.has_more() {
+        false => Ok(()),
+        true => Err(Failed::Broken(format!(
             "{} sent something unprotected after its answer to STARTTLS: somebody may be in between",
             settings.host
         ))),
-    }
-}
-
-struct Reply {
-    code: u16,
-    text: String,
-}
-
-impl Reply {
-    fn expect_2xx(self) -> Result<(), Failed> {
-        match self.code {
-            200..=299 => Ok(()),
-            code => Err(Failed::Said { code, text: self.text }),
-        }
-    }
-}
-
-/// One reply, which may have several lines; what was read beyond it stays in `buffer`.
-async fn reply(tcp: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Reply> {
-    let mut text = String::new();
-    loop {
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end();
-            let code: u16 =
-                line.get(..3).and_then(|code| code.parse().ok()).ok_or_else(|| io::Error::other("the server does not speak SMTP"))?;
-            text.push_str(line.get(4..).unwrap_or(""));
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return Ok(Reply { code, text });
-            }
-            text.push(' ');
-        }
-        if buffer.len() + text.len() > 65536 {
-            return Err(io::Error::other("the server's reply does not end"));
-        }
-        let mut chunk = [0; 2048];
-        match tcp.read(&mut chunk).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => buffer.extend_from_slice(&chunk[..length]),
-        }
     }
 }
 
@@ -185,6 +147,15 @@ impl AsyncWrite for Wire {
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
@@ -199,8 +170,8 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl AsyncTokioStream for Wire {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
+impl Wire {
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.stream {
             Stream::Plain(stream) => stream.peer_addr(),
             Stream::Tls(stream) => stream.get_ref().0.peer_addr(),

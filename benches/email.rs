@@ -25,6 +25,8 @@ fn letter<'a>(subject: &'a str, text: &'a str, html: &'a str) -> Letter<'a> {
         subject,
         text,
         html: Some(html),
+        known_text: None,
+        known_html: None,
         date: "2027-03-01T10:00:00Z".parse().unwrap_or_default(),
         message_id: "k7d@mail.shop.example",
         boundary: "k7d",

@@ -78,6 +78,8 @@ async fn rate(port: u16, connections: usize, count: usize) -> f64 {
         subject: "Spring is here",
         text: &"Twenty in a hundred off.\n".repeat(60),
         html: Some(&html),
+        known_text: None,
+        known_html: None,
         date: Default::default(),
         message_id: "k7d@mail.shop.example",
         boundary: "k7d",

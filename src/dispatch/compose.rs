@@ -7,6 +7,7 @@ use crate::campaigns::{Campaign, Content, Coupon, Definitions, Message, MessageB
 use crate::literals::zone_of;
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_of, messages};
 use crate::providers::email::dkim::Signer;
+use crate::providers::email::known::KnownLines;
 use crate::providers::email::mime::{self, Letter, ListUnsubscribe, Mailbox};
 use crate::providers::{Body, Outgoing};
 use crate::segments::Samples;
@@ -108,6 +109,8 @@ pub struct Compiled {
     /// By the message's place in `plan::messages` and language.
     templates: HashMap<(usize, String), Result<MessageTemplate, String>>,
     contents: HashMap<(usize, String), Value>,
+    /// Of text and HTML.
+    known: HashMap<(usize, String), [KnownLines; 2]>,
     pub links: Links,
     targets: Vec<String>,
 }
@@ -115,7 +118,7 @@ pub struct Compiled {
 impl Compiled {
     /// Compiles in the one order that gives links their numbers: messages as `plan::messages` lists them, each in the workspace's languages.
     pub fn new(definitions: Arc<Definitions>, key: &str, version: VersionId) -> Self {
-        let (mut templates, mut contents, mut links) = (HashMap::new(), HashMap::new(), Links::new());
+        let (mut templates, mut contents, mut known, mut links) = (HashMap::new(), HashMap::new(), HashMap::new(), Links::new());
         if let Some(campaign) = definitions.campaigns.get(key) {
             for (index, message) in messages(campaign).into_iter().enumerate() {
                 for language in &definitions.workspace.languages {
@@ -132,6 +135,13 @@ impl Compiled {
                     let track = templates::Track { opens: message.track.opens, clicks: message.track.clicks };
                     let compiled = MessageTemplate::compile(&definitions.templates, &source, &chain, track, &mut links)
                         .map_err(|faults| faults.first().map_or_else(String::new, |fault| fault.problem.title.clone()));
+                    if message.channel == Channel::Email
+                        && let Ok(compiled) = &compiled
+                    {
+                        let (text, html) = compiled.fixed_lines();
+                        let lines = [text, html].map(|lines| KnownLines::new(lines.iter().map(String::as_str)));
+                        known.insert((index, language.clone()), lines);
+                    }
                     templates.insert((index, language.clone()), compiled);
                     let content: Map<String, Value> =
                         message.content.iter().map(|(name, content)| (name.clone(), value_of(content, &chain))).collect();
@@ -140,7 +150,7 @@ impl Compiled {
             }
         }
         let targets = links.iter().map(|link| link.target.clone()).collect();
-        Compiled { definitions, key: key.to_string(), version, templates, contents, links, targets }
+        Compiled { definitions, key: key.to_string(), version, templates, contents, known, links, targets }
     }
 
     /// Whether the message of this arm and channel renders for everybody, in every language, when it renders for one.
@@ -329,6 +339,7 @@ impl Identity {
         let feedback_id =
             format!("{}-{}:{}:email:{}", campaign.key, sending.run.number, campaign.topic.as_deref().unwrap_or("none"), workspace.key);
         let listed = campaign.class != Class::Transactional;
+        let known = sending.compiled.known.get(&(filled.place, filled.language.clone()));
         let letter = Letter {
             class: campaign.class,
             from: Mailbox { name: identity.name.pick(&chain), address: &identity.address },
@@ -337,6 +348,8 @@ impl Identity {
             subject: &filled.subject,
             text: &filled.text,
             html: filled.html.as_deref(),
+            known_text: known.map(|[text, _]| text),
+            known_html: known.map(|[_, html]| html),
             date,
             message_id: &message_id,
             boundary: &self.mark("boundary", due.id),

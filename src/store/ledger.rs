@@ -59,6 +59,19 @@ impl Together<'_> {
     }
 }
 
+/// Marks by what they have in common, as the statement reads them: block, fence, provider, messages.
+fn marked_together(marks: &[Mark]) -> Vec<(i64, i64, &str, Vec<i64>)> {
+    let mut groups: Vec<(i64, i64, &str, Vec<i64>)> = Vec::new();
+    for mark in marks {
+        let key = (mark.claim.block, mark.claim.fence, mark.provider.as_str());
+        match groups.iter_mut().rev().find(|group| (group.0, group.1, group.2) == key) {
+            Some(group) => group.3.push(mark.message),
+            None => groups.push((key.0, key.1, key.2, vec![mark.message])),
+        }
+    }
+    groups
+}
+
 fn recorded_together(recorded: &[Recorded]) -> Vec<Together<'_>> {
     let mut groups: Vec<Together> = Vec::new();
     for row in recorded {
@@ -216,19 +229,33 @@ impl Store {
         in_transaction!(self, "write to the ledger", transaction => {
             let mut granted = Vec::new();
             if !batch.marks.is_empty() {
-                // The blocks are kept as they are until the marks are in the database. Otherwise a process that dies while its last commit is on its way could be
-                // taken over in between: its messages would be marked after whoever took over had looked for marks, and nobody would ever settle them.
-                let kept = self.pick("", ", kept AS MATERIALIZED (SELECT b.id, b.fence, b.node_id FROM blocks b WHERE b.id IN (SELECT r.block FROM r) FOR SHARE OF b)");
-                let marked = self.pick(held.clone(), held.replace("FROM blocks b", "FROM kept b"));
-                let rows: Vec<_> = batch.marks.iter().map(|mark| (mark.message, mark.claim.block, mark.claim.fence, &mark.provider)).collect();
-                let sql = format!(
-                    "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
-                                       e.value ->> 3 AS provider FROM {each}) {kept}
-                     UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = r.provider, changed_at = $2 FROM r
-                     WHERE messages.id = r.id AND {marked} AND (messages.expires_at IS NULL OR messages.expires_at > $2)
-                       AND EXISTS (SELECT 1 FROM runs r JOIN campaigns c ON c.id = r.campaign_id WHERE r.id = messages.run_id AND {may_send})
-                     RETURNING messages.id",
-                    may_send = may_send());
+                let may_send = may_send();
+                let sql = self.pick(
+                    // Block and run are asked once for all of their messages.
+                    format!(
+                        "WITH g AS MATERIALIZED (
+                             SELECT e.value ->> 0 AS block, e.value ->> 1 AS fence, e.value ->> 2 AS provider, e.value -> 3 AS ids FROM json_each($1) AS e
+                             WHERE e.value ->> 0 = 0 OR EXISTS (
+                                 SELECT 1 FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
+                                 WHERE b.id = e.value ->> 0 AND b.fence = e.value ->> 1 AND b.node_id = $3 AND {may_send}))
+                         UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = g.provider, changed_at = $2 FROM g, json_each(g.ids) AS i
+                         WHERE messages.id = i.value AND (messages.expires_at IS NULL OR messages.expires_at > $2)
+                           AND ((g.block > 0 AND messages.state = {planned})
+                                OR (g.block = 0 AND messages.state IN ({retry}, {deferred}) AND messages.next_at = g.fence AND messages.node_id = $3
+                                    AND EXISTS (SELECT 1 FROM runs r JOIN campaigns c ON c.id = r.campaign_id WHERE r.id = messages.run_id AND {may_send})))
+                         RETURNING messages.id"),
+                    // The blocks are kept as they are until the marks are in the database. Otherwise a process that dies while its last commit is on its way could be
+                    // taken over in between: its messages would be marked after whoever took over had looked for marks, and nobody would ever settle them.
+                    format!(
+                        "WITH r AS (SELECT i.value::bigint AS id, CAST(e.value ->> 0 AS BIGINT) AS block, CAST(e.value ->> 1 AS BIGINT) AS fence, e.value ->> 2 AS provider
+                                    FROM {each} CROSS JOIN LATERAL jsonb_array_elements(e.value -> 3) AS i(value)),
+                              kept AS MATERIALIZED (SELECT b.id, b.fence, b.node_id FROM blocks b WHERE b.id IN (SELECT r.block FROM r) FOR SHARE OF b)
+                         UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = r.provider, changed_at = $2 FROM r
+                         WHERE messages.id = r.id AND {marked} AND (messages.expires_at IS NULL OR messages.expires_at > $2)
+                           AND EXISTS (SELECT 1 FROM runs r JOIN campaigns c ON c.id = r.campaign_id WHERE r.id = messages.run_id AND {may_send})
+                         RETURNING messages.id",
+                        marked = held.replace("FROM blocks b", "FROM kept b")));
+                let rows = marked_together(&batch.marks);
                 let ids: Vec<(i64,)> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .fetch_all(&mut *transaction).await.doing("mark hand-overs")?;
                 granted.extend(ids.into_iter().map(|(id,)| id));

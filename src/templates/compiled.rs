@@ -4,7 +4,7 @@ use super::expand::Expanded;
 use super::functions::{self, Escape, FORBIDDEN, Scene, Stop, is_forbidden};
 use super::library::{Locale, template};
 use super::message::{Need, Part, RenderError};
-use super::needs;
+use super::{marks, needs};
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{Context, Output, RenderContext, RenderErrorReason, Renderable, Template, TemplateError};
 use serde_json::{Map, Value};
@@ -60,6 +60,13 @@ impl Compiled {
             return Err(RenderError::Unsafe { variable: self.culprit(context.data(), needs) });
         }
         Ok(out.text)
+    }
+
+    /// Blocks of whole lines that stand in it as they will in every result, between what is filled in and what is marked.
+    pub fn fixed_lines(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        fixed_lines(&self.template, true, &mut found);
+        found
     }
 
     fn explained(&self, reason: &RenderErrorReason, data: &Value, needs: &[Need]) -> RenderError {
@@ -147,6 +154,37 @@ fn settle(template: &mut Template, escape: Escape, locale: &Locale) {
             _ => {}
         }
     }
+}
+
+/// `begins`: at the beginning of a line.
+fn fixed_lines(template: &Template, mut begins: bool, found: &mut Vec<String>) {
+    for element in &template.elements {
+        match element {
+            TemplateElement::RawString(text) => {
+                let from = if begins { Some(0) } else { memchr::memchr(b'\n', text.as_bytes()).map(|end| end + 1) };
+                let mut block = String::new();
+                for line in from.and_then(|from| text.get(from..)).unwrap_or_default().split_inclusive('\n') {
+                    let is_fixed = line.ends_with('\n') && !line.contains(marks::START);
+                    if is_fixed {
+                        block.push_str(line);
+                    }
+                    // An empty line ends a block too: of several, some may be taken out.
+                    if !is_fixed || line.trim().is_empty() {
+                        found.push(std::mem::take(&mut block));
+                    }
+                }
+                found.push(block);
+                begins = text.ends_with('\n');
+            }
+            TemplateElement::HelperBlock(call) => {
+                // What a block writes may begin anywhere; where it begins a line, its text does as well.
+                [&call.template, &call.inverse].into_iter().flatten().for_each(|inside| fixed_lines(inside, begins, found));
+            }
+            TemplateElement::Comment(_) => {}
+            _ => begins = false,
+        }
+    }
+    found.retain(|block| !block.is_empty());
 }
 
 fn expression(name: &str, parameters: Vec<Parameter>) -> TemplateElement {

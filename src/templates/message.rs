@@ -290,6 +290,11 @@ impl MessageTemplate {
         })
     }
 
+    /// Blocks of whole lines that stand in the text and in the HTML of every message: what need not be made anew for each.
+    pub fn fixed_lines(&self) -> (Vec<String>, Vec<String>) {
+        (self.text.fixed_lines(), self.html.as_ref().map(Compiled::fixed_lines).unwrap_or_default())
+    }
+
     /// Every variable that it reads, with the place where it stands.
     pub fn needs(&self) -> &[Need] {
         &self.needs

@@ -20,6 +20,8 @@ fn letter<'a>(to: &'a str, text: &'a str, html: Option<&'a str>) -> Letter<'a> {
         subject: "Олено, весна вже тут 🌷👩‍👩‍👧 — знижки до 50 %, тільки сьогодні і тільки для вас, не проґавте",
         text,
         html,
+        known_text: None,
+        known_html: None,
         date: "2027-03-01T10:00:00Z".parse().unwrap(),
         message_id: "k7d2m@mail.shop.example",
         boundary: "k7d2m",

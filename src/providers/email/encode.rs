@@ -14,15 +14,11 @@ pub enum Transfer {
 }
 
 impl Transfer {
-    /// The smaller of the two for this text: Cyrillic is base64, most English is quoted-printable.
-    pub fn smaller(text: &str) -> Transfer {
-        // A byte for each sum, over few enough bytes that it cannot overflow: so the compiler looks at many at once.
-        let special = |bytes: &[u8]| {
-            let is_special = |byte: u8| u8::from((!(b' '..=b'~').contains(&byte) && byte != b'\n' && byte != b'\r') | (byte == b'='));
-            usize::from(bytes.iter().fold(0_u8, |sum, byte| sum + is_special(*byte)))
-        };
-        let quoted = text.len() + 2 * text.as_bytes().chunks(255).map(special).sum::<usize>();
-        match quoted + quoted / 25 <= text.len().div_ceil(57) * 78 {
+    /// The smaller of the two for a text of so many bytes, of which quoted-printable writes some with three: Cyrillic is base64, most English is
+    /// quoted-printable.
+    pub fn smaller(length: usize, specials: usize) -> Transfer {
+        let quoted = length + 2 * specials;
+        match quoted + quoted / 25 <= length.div_ceil(57) * 78 {
             true => Transfer::QuotedPrintable,
             false => Transfer::Base64,
         }
@@ -35,14 +31,16 @@ impl Transfer {
             Transfer::Base64 => "base64",
         }
     }
+}
 
-    /// Appends `text` encoded, its line ends as CRLF whatever they were. A last line without its end stays so.
-    pub fn encode(self, text: &str, out: &mut Vec<u8>) {
-        match self {
-            Transfer::QuotedPrintable => quoted_printable(text.as_bytes(), out),
-            Transfer::Base64 => base64(with_crlf(text).as_bytes(), out),
-        }
-    }
+/// How many bytes quoted-printable writes with three, but for blanks at the ends of lines and dots at their beginnings.
+pub(super) fn specials(bytes: &[u8]) -> usize {
+    // A byte for each sum, over few enough bytes that it cannot overflow: so the compiler looks at many at once.
+    let special = |bytes: &[u8]| {
+        let is_special = |byte: u8| u8::from((!(b' '..=b'~').contains(&byte) && byte != b'\n' && byte != b'\r') | (byte == b'='));
+        usize::from(bytes.iter().fold(0_u8, |sum, byte| sum + is_special(*byte)))
+    };
+    bytes.chunks(255).map(special).sum()
 }
 
 /// Bare CR and bare LF become CRLF (standards.md §1.1: never sent raw).
@@ -83,7 +81,8 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-fn quoted_printable(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends text encoded, its line ends as CRLF whatever they were. A last line without its end stays so. Each line is encoded by itself.
+pub(super) fn quoted_printable(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + bytes.len() / 8);
     let mut at = 0;
     while at < bytes.len() {
@@ -145,7 +144,10 @@ fn plain(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().take_while(|byte| PLAIN[**byte as usize]).count()
 }
 
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends text encoded, its line ends as CRLF.
+pub(super) fn base64(text: &str, out: &mut Vec<u8>) {
+    let text = with_crlf(text);
+    let bytes = text.as_bytes();
     out.reserve(bytes.len().div_ceil(57) * 78);
     let mut line = [0_u8; 76];
     for (number, chunk) in bytes.chunks(57).enumerate() {
@@ -272,7 +274,7 @@ mod tests {
 
     fn quoted(text: &str) -> String {
         let mut out = Vec::new();
-        Transfer::QuotedPrintable.encode(text, &mut out);
+        quoted_printable(text.as_bytes(), &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod dkim;
 pub mod encode;
+pub mod known;
 pub mod mime;
 pub mod reply;
 pub mod smtp;

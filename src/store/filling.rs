@@ -67,7 +67,7 @@ impl Store {
         let pragmas = if spare {
             ["PRAGMA mmap_size = 0", "PRAGMA temp_store = FILE", "PRAGMA threads = 2", "PRAGMA cache_size = -12000"]
         } else {
-            ["PRAGMA mmap_size = 268435456", "PRAGMA temp_store = MEMORY", "PRAGMA threads = 0", "PRAGMA cache_size = -32000"]
+            ["PRAGMA mmap_size = 268435456", "PRAGMA temp_store = MEMORY", "PRAGMA threads = 0", "PRAGMA cache_size = -16000"]
         };
         for sql in pragmas {
             sqlx::query(sql).execute(&sqlite.write).await.doing("prepare the database for a first import")?;

@@ -226,7 +226,8 @@ impl Store {
             return Err(bad("a file name is needed after `sqlite:`".into()));
         }
         let path = path.strip_prefix("//").unwrap_or(path);
-        Store::sqlite(sqlite_options(path), sqlite_options(path)).await
+        // Pages that nobody writes come from the mapped file: readers need little besides, and there may be eight of them.
+        Store::sqlite(sqlite_options(path), sqlite_options(path).pragma("cache_size", "-4000")).await
     }
 
     /// `reading`: what the connections are opened with that only read.
@@ -287,6 +288,8 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => {
                 sqlite.read.close().await;
+                // Folding the log into a mapped file would make all that was written ours once more.
+                let _ = sqlx::query("PRAGMA mmap_size = 0").execute(&sqlite.write).await;
                 sqlite.write.close().await
             }
             Store::Postgres(pool) => pool.close().await,
@@ -305,7 +308,7 @@ fn sqlite_options(path: impl AsRef<std::path::Path>) -> SqliteConnectOptions {
         .foreign_keys(true)
         .statement_cache_capacity(200)
         .pragma("mmap_size", "268435456")
-        .pragma("cache_size", "-32000")
+        .pragma("cache_size", "-16000")
         .pragma("temp_store", "MEMORY")
         .pragma("secure_delete", "ON")
         .pragma("journal_size_limit", "67108864")

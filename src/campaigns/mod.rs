@@ -35,4 +35,5 @@ pub use mapping::Mapping;
 pub use model::*;
 pub use read::{Definitions, in_the_past, read};
 pub use schema::schemas;
+pub use tables::provider::is_kind;
 pub use trigger::{Trigger, response};

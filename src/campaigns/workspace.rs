@@ -376,15 +376,28 @@ fn own_settings(provider: Part<'_>, table: &Table) -> serde_json::Map<String, se
     .collect()
 }
 
-/// An SMTP login is a user with a password.
+/// A login by name is a user with a password; SMSC.ru takes a token instead, and wants one of both.
 fn login(provider: Part<'_>, problems: &mut Problems) {
+    let (kind, has) = (provider.text("kind").unwrap_or_default(), |key: &str| provider.has(key));
+    if kind == "smsc" && has("token") == (has("user") || has("password")) {
+        problems.push(
+            provider
+                .problem(provider.span("kind"), "smsc wants a token, or a user and a password")
+                .label("it has neither, or both")
+                .help("write token: \"${SMSC_TOKEN}\""),
+        );
+        return;
+    }
     for (has, lacks) in [("user", "password"), ("password", "user")] {
-        if provider.text("kind") == Some("smtp") && provider.has(has) && !provider.has(lacks) {
+        if matches!(kind, "smtp" | "smsc") && provider.has(has) && !provider.has(lacks) {
             problems.push(
-                provider
-                    .problem(provider.key_span(has), format!("`{lacks}` is missing"))
-                    .label(format!("`{has}` stands here alone"))
-                    .help(if lacks == "password" { "add password: \"${SMTP_PASSWORD}\"" } else { "add the user name: user: …" }),
+                provider.problem(provider.key_span(has), format!("`{lacks}` is missing")).label(format!("`{has}` stands here alone")).help(
+                    if lacks == "password" {
+                        "add password: \"${PASSWORD}\", and put it into .env"
+                    } else {
+                        "add the user name: user: …"
+                    },
+                ),
             );
         }
     }

@@ -339,7 +339,8 @@ async fn prepare(
     let lanes = inner.outlets().lanes;
     let Some((lane, admission)) = lanes.choose(due.channel, country.as_deref(), due.id, now) else {
         // Nobody can take it now: the block waits, and so does its run.
-        let later = lanes.next_probe(due.channel).unwrap_or(now + chrono::TimeDelta::minutes(1)).max(now + chrono::TimeDelta::seconds(1));
+        let later =
+            lanes.next_probe(due.channel, now).unwrap_or(now + chrono::TimeDelta::minutes(1)).max(now + chrono::TimeDelta::seconds(1));
         inner.stalled().insert(sending.run.id, later);
         stay(inner, open, &due, later, Some("no provider can take it now"));
         return;
@@ -372,7 +373,7 @@ async fn prepare(
     let ready = async {
         let mut turns = Vec::new();
         for rate in
-            sending.rate.iter().cloned().chain(lane.rate.map(|rate| inner.rates.get(&format!("provider:{}", lane.provider.name()), rate)))
+            sending.rate.iter().cloned().chain(lane.pace().map(|rate| inner.rates.get(&format!("provider:{}", lane.provider.name()), rate)))
         {
             turns.push(rate.turn(&inner.clock, urgent).await);
         }

@@ -3,7 +3,7 @@
 use super::block::{Open, stay};
 use super::breaker::{Admission, Change};
 use super::compose::Composed;
-use super::lanes::Lane;
+use super::lanes::{Lane, SHORT_PAUSE};
 use super::rate::Turn;
 use super::{Inner, retry};
 use crate::campaigns::IfUncertain;
@@ -79,6 +79,17 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
     let usual = if flight.urgent { None } else { flight.lane.usual.clone().acquire_owned().await.ok() };
     let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };
     drop(composed);
+    // Nothing is marked while it wants to be left alone.
+    while let Some(pause) = flight.lane.provider.pause() {
+        if pause > SHORT_PAUSE {
+            let later = inner.clock.now() + TimeDelta::from_std(pause).unwrap_or(TimeDelta::minutes(1));
+            return stay(&inner, &flight.open, &flight.due, later, Some("its provider wants to be left alone"));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = inner.halted(flight.run) => break,
+        }
+    }
     if !inner.may_go(flight.run) || (flight.admission == Admission::Usual && !flight.lane.breaker().is_closed()) {
         return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
     }

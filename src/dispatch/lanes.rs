@@ -9,10 +9,14 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 /// How many messages are composed before a provider has a place for them.
 const COMPOSED_AHEAD: usize = 256;
+
+/// A provider that wants to be left alone for longer hands its messages on to another, or they wait in their blocks.
+pub(super) const SHORT_PAUSE: Duration = Duration::from_secs(3);
 
 /// One provider.
 pub struct Lane {
@@ -59,6 +63,14 @@ impl Lane {
         }
     }
 
+    /// Messages a second: as written, and as the provider itself said, whichever is slower.
+    pub fn pace(&self) -> Option<f64> {
+        match (self.rate, self.provider.rate()) {
+            (Some(written), Some(said)) => Some(written.min(said)),
+            (written, said) => written.or(said),
+        }
+    }
+
     pub fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,15 +111,20 @@ impl Lanes {
             .collect();
         let admitted = Cell::new(Admission::Usual);
         let admit = |place: usize| {
-            let admission = lanes.get(place).and_then(|lane| lane.breaker().admit(now));
+            let lane = lanes.get(place).filter(|lane| lane.provider.pause().is_none_or(|pause| pause <= SHORT_PAUSE));
+            let admission = lane.and_then(|lane| lane.breaker().admit(now));
             admission.inspect(|admission| admitted.set(*admission)).is_some()
         };
         let place = pick(&candidates, country, &message.to_string(), admit)?;
         lanes.get(place).map(|lane| (Arc::clone(lane), admitted.get()))
     }
 
-    /// When a provider of the channel that does not answer is asked again; `None` when there is none such.
-    pub fn next_probe(&self, channel: Channel) -> Option<Time> {
-        self.lanes.iter().filter(|lane| lane.provider.channel() == channel).filter_map(|lane| lane.breaker().next_probe()).min()
+    /// When a provider of the channel that does not answer, or wants to be left alone, is asked again; `None` when there is none such.
+    pub fn next_probe(&self, channel: Channel, now: Time) -> Option<Time> {
+        let again = |lane: &Arc<Lane>| {
+            let pause = lane.provider.pause().and_then(|pause| chrono::TimeDelta::from_std(pause).ok());
+            lane.breaker().next_probe().max(pause.map(|pause| now + pause))
+        };
+        self.lanes.iter().filter(|lane| lane.provider.channel() == channel).filter_map(again).min()
     }
 }

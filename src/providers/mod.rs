@@ -5,9 +5,14 @@
 
 pub mod choice;
 pub mod email;
+mod http;
+mod look;
 pub mod settings;
 pub mod sms;
 
+pub use look::{Look, LookState, Looking};
+
+use crate::campaigns::is_kind;
 use crate::campaigns::model::ProviderSettings;
 use crate::types::{Channel, MessageId};
 use settings::{Error, Keys, Resolve};
@@ -34,7 +39,24 @@ pub enum Body {
     Sms { sender: String, to: String, text: String, parts: u16 },
 }
 
+impl Outgoing {
+    /// What a provider hands back with everything that it tells of this message, as custom argument, tag or metadata under the name
+    /// [`REFERENCE`]: the message's number and the first half of its key, which only we can say of it.
+    pub fn reference(&self) -> String {
+        format!("{}-{}", self.message, self.key.get(..16).unwrap_or(&self.key))
+    }
+}
+
+/// The name under which providers keep [`Outgoing::reference`].
+pub const REFERENCE: &str = "posthaste_message";
+
 impl Body {
+    /// What a provider of `channel` says to a message of another one.
+    fn strange(&self, channel: Channel) -> Outcome {
+        let reply = format!("this provider sends {channel}, and this is {}", self.channel());
+        Outcome::Refused { class: crate::types::Failure::Protocol, suppress: false, reply }
+    }
+
     pub fn channel(&self) -> Channel {
         match self {
             Body::Email { .. } => Channel::Email,
@@ -76,6 +98,18 @@ pub trait Provider: Send + Sync {
     fn only_records(&self) -> bool {
         false
     }
+    /// How long it wants to be left alone, as it said itself; nothing is marked for it until then.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+    /// Messages a second that it said it takes from us.
+    fn rate(&self) -> Option<f64> {
+        None
+    }
+    /// Asks it what sends nothing, to see whether it would take our messages.
+    fn look(&self) -> Looking<'_> {
+        Box::pin(std::future::ready(Look::fine("it has no login".to_string())))
+    }
 }
 
 /// Where the built-in catcher listens unless it is told otherwise; also what a provider of kind `catcher` looks for.
@@ -88,6 +122,12 @@ pub fn open(name: &str, settings: &ProviderSettings, resolve: Resolve<'_>) -> Re
     let keys = Keys::new(name, &settings.settings, resolve);
     let provider: Arc<dyn Provider> = match (settings.kind.as_str(), settings.channel) {
         ("smtp", Channel::Email) => Arc::new(email::smtp::Smtp::new(name, email::smtp::Settings::read(&keys)?)),
+        ("ses", Channel::Email) => email::ses::open(name, &keys)?,
+        ("sendgrid", Channel::Email) => email::sendgrid::open(name, &keys)?,
+        ("mailgun", Channel::Email) => email::mailgun::open(name, &keys)?,
+        ("postmark", Channel::Email) => email::postmark::open(name, &keys)?,
+        ("sparkpost", Channel::Email) => email::sparkpost::open(name, &keys)?,
+        ("brevo", Channel::Email) => email::brevo::open(name, &keys)?,
         ("catcher", Channel::Email) => {
             let address = keys.text("address")?.unwrap_or_else(|| CATCHER_SMTP.to_string());
             let (host, port) = address
@@ -98,20 +138,60 @@ pub fn open(name: &str, settings: &ProviderSettings, resolve: Resolve<'_>) -> Re
             let plain = email::smtp::Settings { connections, ..email::smtp::Settings::plain(host.trim_matches(['[', ']']), port) };
             Arc::new(email::smtp::Smtp::new(name, plain))
         }
-        ("twilio", Channel::Sms) => Arc::new(sms::twilio::Twilio::new(name, sms::twilio::Settings::read(&keys)?)?),
-        ("http", Channel::Sms) => Arc::new(sms::http::Http::new(name, sms::http::Settings::read(&keys)?)?),
+        ("twilio", Channel::Sms) => sms::twilio::open(name, &keys)?,
+        ("vonage", Channel::Sms) => sms::vonage::open(name, &keys)?,
+        ("messagebird", Channel::Sms) => sms::messagebird::open(name, &keys)?,
+        ("bird", Channel::Sms) => sms::bird::open(name, &keys)?,
+        ("plivo", Channel::Sms) => sms::plivo::open(name, &keys)?,
+        ("smsc", Channel::Sms) => sms::smsc::open(name, &keys)?,
+        ("smsru", Channel::Sms) => sms::smsru::open(name, &keys)?,
+        ("turbosms", Channel::Sms) => sms::turbosms::open(name, &keys)?,
+        ("http", Channel::Sms) => sms::http::open(name, &keys)?,
         ("catcher", Channel::Sms) => {
             let address = keys.text("address")?.unwrap_or_else(|| CATCHER_HTTP.to_string());
-            Arc::new(sms::twilio::Twilio::new(name, sms::twilio::Settings::catcher(&address))?)
+            let connections = keys.number("connections", 10, 1, 1000)? as usize;
+            sms::twilio::catcher(name, &address, connections)?
         }
-        (kind @ ("smtp" | "twilio" | "http" | "catcher"), channel) => {
-            return Err(Error::Other { provider: name.to_string(), why: format!("kind `{kind}` cannot send {channel}") });
-        }
-        (kind, _) => {
-            let why = format!("kind `{kind}` is not built yet; smtp, twilio, http and catcher are");
+        (kind, channel) => {
+            let why = match is_kind(kind) {
+                true => format!("kind `{kind}` cannot send {channel}"),
+                false => format!("kind `{kind}` is not built yet"),
+            };
             return Err(Error::Other { provider: name.to_string(), why });
         }
     };
     keys.done()?;
     Ok(provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Reads settings as a provider does; a key that nobody reads is an error.
+    pub fn keys<T>(values: Value, read: impl FnOnce(&Keys<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let Value::Object(values) = values else { unreachable!("settings are an object") };
+        let resolve = |text: &str| Ok(text.to_string());
+        let keys = Keys::new("p", &values, &resolve);
+        let made = read(&keys)?;
+        keys.done()?;
+        Ok(made)
+    }
+
+    /// An outcome in a few words.
+    pub fn say(outcome: Outcome) -> String {
+        match outcome {
+            Outcome::Accepted { id, .. } => format!("accepted {}", id.unwrap_or_default()).trim().to_string(),
+            Outcome::Later { after, throttled, .. } => {
+                let after = after.map(|after| format!(" after {}", after.as_secs())).unwrap_or_default();
+                format!("later{}{after}", if throttled { " throttled" } else { "" })
+            }
+            Outcome::Away { .. } => "away".to_string(),
+            Outcome::Unreachable { .. } => "unreachable".to_string(),
+            Outcome::Refused { class, suppress, .. } => format!("{class}{}", if suppress { " suppress" } else { "" }),
+            Outcome::Broken { .. } => "broken".to_string(),
+            Outcome::Unknown { .. } => "unknown".to_string(),
+        }
+    }
 }

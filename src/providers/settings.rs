@@ -1,8 +1,12 @@
 //! The kind's own keys of a provider in posthaste.yaml, read with `${NAME}` resolved.
 
+use crate::literals;
+use crate::types::Time;
+use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Why a provider cannot open. It closes that provider, not the process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +68,36 @@ impl<'a> Keys<'a> {
             Ok(number) if (smallest..=largest).contains(&number) => Ok(number),
             _ => Err(self.wrong(key, &format!("must be a whole number from {smallest} to {largest}, not `{text}`"))),
         }
+    }
+
+    /// A duration as the files write it, `30 seconds`.
+    pub fn wait(&self, key: &'static str, default: Duration, shortest: Duration, longest: Duration) -> Result<Duration, Error> {
+        let Some(text) = self.text(key)? else { return Ok(default) };
+        let start = Time::UNIX_EPOCH;
+        let read = literals::Duration::read(&text).map_err(|why| self.wrong(key, &why))?;
+        match (read.added(start, chrono_tz::UTC) - start).to_std() {
+            Ok(wait) if (shortest..=longest).contains(&wait) => Ok(wait),
+            _ => Err(self.wrong(key, &format!("must be from {} to {} seconds, not `{text}`", shortest.as_secs(), longest.as_secs()))),
+        }
+    }
+
+    /// A secret that goes into a header.
+    pub(crate) fn secret(&self, key: &'static str, header: impl Fn(&str) -> Option<HeaderValue>) -> Result<HeaderValue, Error> {
+        header(&self.needed(key)?).ok_or_else(|| self.wrong(key, "holds a character that no header may hold"))
+    }
+
+    /// One of these words, the first when it is not written.
+    pub fn word(&self, key: &'static str, words: &[&'static str]) -> Result<&'static str, Error> {
+        let Some(text) = self.text(key)? else { return Ok(words.first().copied().unwrap_or_default()) };
+        let found = words.iter().find(|word| **word == text).copied();
+        found.ok_or_else(|| self.wrong(key, &format!("`{text}` is none of {}", words.join(", "))))
+    }
+
+    /// A text that becomes a part of an address: letters, digits, dots and hyphens.
+    pub fn label(&self, key: &'static str) -> Result<String, Error> {
+        let text = self.needed(key)?;
+        let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        if fits { Ok(text) } else { Err(self.wrong(key, "may hold letters, digits, dots, hyphens and underscores only")) }
     }
 
     /// A text or a list of texts.

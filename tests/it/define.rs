@@ -218,7 +218,7 @@ fn other_mistakes_are_one_message_each_as_well() {
         ("posthaste.yaml", "visit: { page: text }", "visit: { customer: text }", "no property"),
         ("posthaste.yaml", "from: news", "from: nwes", "no identity"),
         ("posthaste.yaml", "    host: smtp.relay.example\n", "", "`host` is missing"),
-        ("posthaste.yaml", "kind: smtp", "kind: ses", "not built yet"),
+        ("posthaste.yaml", "kind: smtp", "kind: folder", "not built yet"),
         ("posthaste.yaml", "public_url: https://go.shop.example", "public_url: go.shop.example", "no web address"),
         ("posthaste.yaml", "categories: [ retail ]", "categories: [ retail ]\ncoupons: { a: { valid: 3 days } }", "come from"),
         (

@@ -36,5 +36,6 @@ mod journal;
 mod kill;
 mod kill_matrix;
 mod processes;
+mod providers;
 mod receivers;
 mod shop;

@@ -17,22 +17,27 @@
 //! `status` in a mapping is the HTTP status; any other name is a path in the JSON answer. An accepting answer must match `accepted`
 //! where that is given: a 2xx that does not is `Unknown`.
 
-use super::{Answer, ask, client, unsafe_value};
+use super::Text;
+use crate::providers::http::answer::found;
+use crate::providers::http::request::secret;
+use crate::providers::http::{Answer, Api, ByHttp, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Body, Outcome, Outgoing, Provider, Sending};
+use crate::providers::{Outcome, Outgoing, Provider};
 use crate::types::{Channel, Failure};
 use handlebars::Handlebars;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Path in the answer (or `status`) → values.
 type Matches = BTreeMap<String, Vec<String>>;
 
-pub struct Settings {
-    method: reqwest::Method,
+struct Gateway {
+    method: Method,
     headers: Vec<(HeaderName, HeaderValue)>,
-    content_type: String,
+    content_type: HeaderValue,
     url: Handlebars<'static>,
     body: Handlebars<'static>,
     id: Option<String>,
@@ -42,14 +47,18 @@ pub struct Settings {
     invalid: Matches,
     refused: Matches,
     broken: Matches,
-    connections: usize,
 }
 
 const TEMPLATE: &str = "request";
 
-impl Settings {
-    /// Reads url, method, headers, content_type, body, id, accepted, later, invalid, refused, broken, connections.
-    pub fn read(keys: &Keys<'_>) -> Result<Settings, Error> {
+/// Reads url, method, headers, content_type, body, id, accepted, later, invalid, refused, broken, connections, timeout.
+pub(crate) fn open(name: &str, keys: &Keys<'_>) -> Result<Arc<dyn Provider>, Error> {
+    let gateway = Gateway::read(keys)?;
+    Ok(Arc::new(ByHttp::new(name, &Options::read(keys, "")?, gateway)?))
+}
+
+impl Gateway {
+    fn read(keys: &Keys<'_>) -> Result<Gateway, Error> {
         let content_type = keys.text("content_type")?.unwrap_or_else(|| "application/json".to_string());
         let escape: fn(&str) -> String = match content_type.split(';').next().unwrap_or("").trim() {
             "application/json" => json_escaped,
@@ -71,34 +80,28 @@ impl Settings {
         };
         let method = keys.text("method")?.unwrap_or_else(|| "POST".to_string());
         let url = keys.needed("url")?;
-        if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(keys.wrong("url", "must begin with https://"));
-        }
         let mut headers = Vec::new();
         for (name, values) in keys.mapping("headers")? {
             let header = name
                 .parse::<HeaderName>()
                 .map_err(|_| keys.wrong("headers", &format!("has an impossible name `{}`", name.escape_debug())))?;
             for value in values {
-                let mut value =
-                    HeaderValue::from_str(&value).map_err(|_| keys.wrong("headers", &format!("has an impossible value for `{name}`")))?;
-                value.set_sensitive(true);
+                let value = secret(&value).ok_or_else(|| keys.wrong("headers", &format!("has an impossible value for `{name}`")))?;
                 headers.push((header.clone(), value));
             }
         }
-        Ok(Settings {
+        Ok(Gateway {
             method: method.to_uppercase().parse().map_err(|_| keys.wrong("method", "must be POST, PUT or GET"))?,
             headers,
             url: template("url", &url, url_escaped)?,
             body: template("body", &keys.text("body")?.unwrap_or_default(), escape)?,
-            content_type,
+            content_type: HeaderValue::from_str(&content_type).map_err(|_| keys.wrong("content_type", "is no kind of body"))?,
             id: keys.text("id")?,
             accepted: keys.mapping("accepted")?,
             later: keys.mapping("later")?,
             invalid: keys.mapping("invalid")?,
             refused: keys.mapping("refused")?,
             broken: keys.mapping("broken")?,
-            connections: keys.number("connections", 10, 1, 1000)? as usize,
         })
     }
 }
@@ -117,44 +120,26 @@ fn url_escaped(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-pub struct Http {
-    name: String,
-    settings: Settings,
-    client: reqwest::Client,
-}
-
-impl Http {
-    pub fn new(name: &str, settings: Settings) -> Result<Http, Error> {
-        Ok(Http { name: name.to_string(), client: client(name)?, settings })
+impl Api for Gateway {
+    fn channel(&self) -> Channel {
+        Channel::Sms
     }
 
-    async fn deliver(&self, sender: &str, to: &str, text: &str, key: &str) -> Outcome {
-        if let Some(refused) = unsafe_value(sender, to, text) {
-            return refused;
+    fn request(&self, outgoing: &Outgoing) -> Result<Request, Outcome> {
+        let Text { sender, to, text } = Text::of(outgoing)?;
+        let data = data(to, text, sender, &outgoing.key);
+        let rendered = self.url.render(TEMPLATE, &data).and_then(|url| Ok((url, self.body.render(TEMPLATE, &data)?)));
+        let (url, body) =
+            rendered.map_err(|error| Outcome::Refused { class: Failure::Render, suppress: false, reply: error.to_string() })?;
+        let mut request = Request::new(self.method.clone(), url);
+        for (name, value) in &self.headers {
+            request.headers.append(name, value.clone());
         }
-        let data = data(to, text, sender, key);
-        let rendered = self.settings.url.render(TEMPLATE, &data).and_then(|url| Ok((url, self.settings.body.render(TEMPLATE, &data)?)));
-        let (url, body) = match rendered {
-            Ok(rendered) => rendered,
-            Err(error) => return Outcome::Refused { class: Failure::Render, suppress: false, reply: error.to_string() },
-        };
-        let mut request = self.client.request(self.settings.method.clone(), url);
-        for (name, value) in &self.settings.headers {
-            request = request.header(name, value);
-        }
-        if !body.is_empty() {
-            request = request.header("content-type", &self.settings.content_type).body(body);
-        }
-        match ask(request).await {
-            Ok(answer) => self.settings.outcome(&answer),
-            Err(outcome) => outcome,
-        }
+        Ok(if body.is_empty() { request } else { request.header(CONTENT_TYPE, self.content_type.clone()).body(body.into_bytes()) })
     }
-}
 
-impl Settings {
-    fn outcome(&self, answer: &Answer) -> Outcome {
-        let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+    fn read(&self, answer: &Answer) -> Outcome {
+        let body = answer.value();
         let reply = answer.reply();
         let is = |matches: &Matches| {
             matches.iter().any(|(path, values)| match path.as_str() {
@@ -166,7 +151,7 @@ impl Settings {
             return Outcome::Broken { reply };
         }
         if is(&self.later) {
-            return Outcome::Later { after: answer.retry_after, throttled: true, reply };
+            return answer.later();
         }
         if is(&self.invalid) {
             return Outcome::Refused { class: Failure::InvalidAddress, suppress: true, reply };
@@ -183,51 +168,13 @@ impl Settings {
     }
 }
 
-/// The value at a dotted path as text; numbers in the path are places in a list.
-fn found(body: &Value, path: &str) -> Option<String> {
-    let value = path.split('.').try_fold(body, |value, step| match value {
-        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-        value => value.get(step),
-    })?;
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        _ => None,
-    }
-}
-
-impl Provider for Http {
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn channel(&self) -> Channel {
-        Channel::Sms
-    }
-    fn width(&self) -> usize {
-        self.settings.connections
-    }
-    fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a> {
-        Box::pin(async move {
-            match &outgoing.body {
-                Body::Sms { sender, to, text, .. } => self.deliver(sender, to, text, &outgoing.key).await,
-                Body::Email { .. } => {
-                    Outcome::Refused { class: Failure::Protocol, suppress: false, reply: format!("{} sends SMS only", self.name) }
-                }
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::tests::keys;
 
-    fn settings(values: Value) -> Result<Settings, Error> {
-        let Value::Object(values) = values else { unreachable!() };
-        let keys = Keys::new("gateway", &values, &|text| Ok(text.to_string()));
-        let settings = Settings::read(&keys)?;
-        keys.done()?;
-        Ok(settings)
+    fn settings(values: Value) -> Result<Gateway, Error> {
+        keys(values, |keys| Gateway::read(keys).and_then(|gateway| Options::read(keys, "").map(|_| gateway)))
     }
 
     #[test]
@@ -253,7 +200,7 @@ mod tests {
             "broken": { "code": [103] }, "invalid": { "code": "404" }, "refused": { "code": 405 }
         }))
         .unwrap();
-        let word = |status: u16, body: &str| match settings.outcome(&Answer { status, retry_after: None, body: body.to_string() }) {
+        let word = |status: u16, body: &str| match settings.read(&Answer::of(status, body)) {
             Outcome::Accepted { id, .. } => id.unwrap_or_else(|| "accepted".to_string()),
             Outcome::Later { .. } | Outcome::Away { .. } => "later".to_string(),
             Outcome::Refused { suppress, .. } => if suppress { "suppress" } else { "refused" }.to_string(),

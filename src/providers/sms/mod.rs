@@ -1,94 +1,93 @@
-//! Short messages through HTTP interfaces. What they share: one client, and what a failed request means (standards.md §3.1).
+//! Short messages through HTTP interfaces, one file a provider; what their answers mean stands in standards.md §3.5–3.6.
 
+pub mod bird;
 pub mod http;
+pub mod messagebird;
+pub mod plivo;
+pub mod smsc;
+pub mod smsru;
+pub mod turbosms;
 pub mod twilio;
+pub mod vonage;
 
-use super::Outcome;
-use crate::providers::settings::Error;
-use crate::types::Failure;
-use std::time::Duration;
+use super::{Body, Outcome, Outgoing, REFERENCE};
+use crate::types::{Channel, Failure};
 
-/// How long a whole request may take.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// A complete answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub status: u16,
-    pub retry_after: Option<Duration>,
-    pub body: String,
+/// A text on its way.
+struct Text<'a> {
+    sender: &'a str,
+    to: &'a str,
+    text: &'a str,
 }
 
-/// A client that follows no redirection (the login would go with it) and keeps connections open.
-pub(crate) fn client(provider: &str) -> Result<reqwest::Client, Error> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(LIMIT)
-        .connect_timeout(Duration::from_secs(20))
-        .tcp_nodelay(true)
-        .user_agent("posthaste")
-        .build()
-        .map_err(|error| Error::Other { provider: provider.to_string(), why: error.to_string() })
-}
+impl<'a> Text<'a> {
+    /// Values that reach a provider hold no control characters but line breaks and tabs in the text.
+    fn of(outgoing: &'a Outgoing) -> Result<Text<'a>, Outcome> {
+        let Body::Sms { sender, to, text, .. } = &outgoing.body else { return Err(outgoing.body.strange(Channel::Sms)) };
+        let breaks = |c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}';
+        let what = if sender.chars().any(breaks) {
+            "the sender"
+        } else if to.chars().any(breaks) {
+            "the phone number"
+        } else if text.chars().any(|c| c != '\n' && c != '\r' && c != '\t' && breaks(c)) {
+            "the text"
+        } else {
+            return Ok(Text { sender, to, text });
+        };
+        Err(Outcome::Refused { class: Failure::UnsafeValue, suppress: false, reply: format!("{what} holds a control character") })
+    }
 
-/// Sends the request. Without a complete answer: `Unreachable` where no connection came about, else `Unknown`.
-pub(crate) async fn ask(request: reqwest::RequestBuilder) -> Result<Answer, Outcome> {
-    let response = request.send().await.map_err(unanswered)?;
-    let status = response.status().as_u16();
-    let retry_after =
-        response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-    let body = response.bytes().await.map_err(unanswered)?;
-    let mut body = String::from_utf8_lossy(&body).into_owned();
-    body.truncate(body.floor_char_boundary(65536));
-    Ok(Answer { status, retry_after, body })
-}
+    /// The number without its plus.
+    fn digits(&self) -> &'a str {
+        self.to.trim_start_matches('+')
+    }
 
-fn unanswered(error: reqwest::Error) -> Outcome {
-    let before = error.is_connect() || error.is_builder();
-    let mut reply = error.without_url().to_string();
-    reply.truncate(reply.floor_char_boundary(1024));
-    match before {
-        true => Outcome::Unreachable { after: None, reply },
-        false => Outcome::Unknown { reply },
+    /// The sender without a plus, where it is a number.
+    fn bare_sender(&self) -> &'a str {
+        self.sender.trim_start_matches('+')
     }
 }
 
-impl Answer {
-    /// The status and the beginning of the body, as it is kept with the attempt.
-    pub fn reply(&self) -> String {
-        let end = self.body.floor_char_boundary(900);
-        format!("{} {}", self.status, self.body[..end].trim())
+/// The address for receipts, with our reference in it, for providers that hand nothing else back.
+fn with_reference(callback: &str, outgoing: &Outgoing) -> String {
+    let joint = if callback.contains('?') { '&' } else { '?' };
+    format!("{callback}{joint}{REFERENCE}={}", outgoing.reference())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::MessageId;
+
+    /// A text of the shop on its way, number 7.
+    pub fn outgoing(to: &str, text: &str) -> Outgoing {
+        let body = Body::Sms { sender: "SHOP".into(), to: to.into(), text: text.into(), parts: 1 };
+        Outgoing { message: MessageId(7), body, key: "0123456789abcdef0123456789abcdef".into() }
     }
 
-    /// What the status alone says. `busy_is_safe`: the provider documents that 503 means "not taken".
-    pub fn by_status(&self, busy_is_safe: bool) -> Outcome {
-        let reply = self.reply();
-        let after = Some(self.retry_after.unwrap_or(Duration::from_secs(1)).clamp(Duration::from_secs(1), Duration::from_secs(3600)));
-        let after = self.retry_after.and(after);
-        match self.status {
-            200..=299 => Outcome::Accepted { id: None, reply },
-            429 => Outcome::Later { after, throttled: true, reply },
-            503 if busy_is_safe => Outcome::Later { after, throttled: true, reply },
-            401 | 402 | 403 | 404 | 405 | 407 | 410 | 300..=399 => Outcome::Broken { reply },
-            413 => Outcome::Refused { class: Failure::TooLarge, suppress: false, reply },
-            408 => Outcome::Unknown { reply },
-            400..=499 => Outcome::Refused { class: Failure::Rejected, suppress: false, reply },
-            _ => Outcome::Unknown { reply },
+    #[test]
+    fn a_control_character_reaches_nobody() {
+        for (sender, to, text, expected) in [
+            ("SHOP", "+380501112233", "Hello\nthere", None),
+            ("SH\0P", "+380501112233", "x", Some("the sender")),
+            ("SHOP", "+38050\r\n", "x", Some("the phone number")),
+            ("SHOP", "+380501112233", "x\u{7}", Some("the text")),
+            ("SHOP", "+380501112233", "x\u{2028}", Some("the text")),
+        ] {
+            let body = Body::Sms { sender: sender.into(), to: to.into(), text: text.into(), parts: 1 };
+            let outgoing = Outgoing { message: MessageId(7), body, key: String::new() };
+            let found = match Text::of(&outgoing) {
+                Err(Outcome::Refused { class: Failure::UnsafeValue, reply, .. }) => Some(reply),
+                _ => None,
+            };
+            assert_eq!(found, expected.map(|what| format!("{what} holds a control character")));
         }
     }
-}
 
-/// Values that reach a provider hold no control characters but line breaks (in a text) and tabs.
-pub(crate) fn unsafe_value(sender: &str, to: &str, text: &str) -> Option<Outcome> {
-    let breaks = |c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}';
-    let what = if sender.chars().any(breaks) {
-        "the sender"
-    } else if to.chars().any(breaks) {
-        "the phone number"
-    } else if text.chars().any(|c| c != '\n' && c != '\r' && c != '\t' && breaks(c)) {
-        "the text"
-    } else {
-        return None;
-    };
-    Some(Outcome::Refused { class: Failure::UnsafeValue, suppress: false, reply: format!("{what} holds a control character") })
+    #[test]
+    fn receipts_come_back_with_our_reference() {
+        let outgoing = outgoing("+380501112233", "x");
+        assert_eq!(with_reference("https://a.example/r", &outgoing), "https://a.example/r?posthaste_message=7-0123456789abcdef");
+        assert_eq!(with_reference("https://a.example/r?a=1", &outgoing), "https://a.example/r?a=1&posthaste_message=7-0123456789abcdef");
+    }
 }

@@ -2,115 +2,99 @@
 //!
 //! Twilio knows no idempotency key: a request without an answer stays `Unknown`.
 
-use super::{Answer, ask, client, unsafe_value};
+use super::{Text, with_reference};
+use crate::providers::http::answer::found;
+use crate::providers::http::request::basic;
+use crate::providers::http::{Answer, Api, ByHttp, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Body, Outcome, Outgoing, Provider, Sending};
+use crate::providers::{Look, Outcome, Outgoing, Provider};
 use crate::types::{Channel, Failure};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
+use std::sync::Arc;
 
-#[derive(Clone)]
-pub struct Settings {
+struct Twilio {
     /// Account SID.
     account: String,
-    /// API key SID, or the account again.
-    user: String,
-    secret: String,
+    login: HeaderValue,
     /// Sends through this service instead of from the sender.
     messaging_service: Option<String>,
     status_callback: Option<String>,
-    /// Without a slash at the end.
     url: String,
-    connections: usize,
+    /// What is asked to see whether the login is right.
+    look_at: String,
 }
 
-impl Settings {
-    /// Reads account, token, api_key, messaging_service, status_callback, url, connections.
-    pub fn read(keys: &Keys<'_>) -> Result<Settings, Error> {
-        let account = keys.needed("account")?;
-        let url = keys.text("url")?.unwrap_or_else(|| "https://api.twilio.com".to_string());
-        if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(keys.wrong("url", "must begin with https://"));
-        }
-        if !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(keys.wrong("account", "must be an account SID: letters and digits"));
-        }
-        Ok(Settings {
-            user: keys.text("api_key")?.unwrap_or_else(|| account.clone()),
-            secret: keys.needed("token")?,
-            messaging_service: keys.text("messaging_service")?,
-            status_callback: keys.text("status_callback")?,
-            connections: keys.number("connections", 10, 1, 1000)? as usize,
-            url: url.trim_end_matches('/').to_string(),
-            account,
-        })
-    }
-
-    /// The built-in catcher at `HOST:PORT`.
-    pub fn catcher(address: &str) -> Settings {
-        Settings {
-            account: "ACcatcher".to_string(),
-            user: "ACcatcher".to_string(),
-            secret: "catcher".to_string(),
-            messaging_service: None,
-            status_callback: None,
-            url: format!("http://{address}"),
-            connections: 10,
-        }
-    }
+/// Reads account, token, api_key, messaging_service, status_callback, url, connections, timeout.
+pub(crate) fn open(name: &str, keys: &Keys<'_>) -> Result<Arc<dyn Provider>, Error> {
+    let (api, options) = read(keys)?;
+    Ok(Arc::new(ByHttp::new(name, &options, api)?))
 }
 
-pub struct Twilio {
-    name: String,
-    settings: Settings,
-    url: String,
-    client: reqwest::Client,
+/// The built-in catcher at `HOST:PORT`.
+pub(crate) fn catcher(name: &str, address: &str, connections: usize) -> Result<Arc<dyn Provider>, Error> {
+    let options = Options { connections, ..Options::at(format!("http://{address}")) };
+    let twilio = Twilio {
+        account: "ACcatcher".to_string(),
+        login: HeaderValue::from_static("Basic QUNjYXRjaGVyOmNhdGNoZXI="),
+        messaging_service: None,
+        status_callback: None,
+        look_at: format!("{}/", options.url),
+        url: options.url.clone(),
+    };
+    Ok(Arc::new(ByHttp::new(name, &options, twilio)?))
 }
 
-impl Twilio {
-    pub fn new(name: &str, settings: Settings) -> Result<Twilio, Error> {
-        let url = format!("{}/2010-04-01/Accounts/{}/Messages.json", settings.url, settings.account);
-        Ok(Twilio { name: name.to_string(), client: client(name)?, url, settings })
+fn read(keys: &Keys<'_>) -> Result<(Twilio, Options), Error> {
+    let options = Options::read(keys, "https://api.twilio.com")?;
+    let account = keys.needed("account")?;
+    if !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(keys.wrong("account", "must be an account SID: letters and digits"));
     }
-
-    async fn deliver(&self, sender: &str, to: &str, text: &str) -> Outcome {
-        if let Some(refused) = unsafe_value(sender, to, text) {
-            return refused;
-        }
-        let mut form: Vec<(&str, &str)> = vec![("To", to), ("Body", text)];
-        match &self.settings.messaging_service {
-            Some(service) => form.push(("MessagingServiceSid", service)),
-            None => form.push(("From", sender)),
-        }
-        if let Some(callback) = &self.settings.status_callback {
-            form.push(("StatusCallback", callback));
-        }
-        let request = self.client.post(&self.url).basic_auth(&self.settings.user, Some(&self.settings.secret)).form(&form);
-        match ask(request).await {
-            Ok(answer) => read(&answer),
-            Err(outcome) => outcome,
-        }
-    }
+    let user = keys.text("api_key")?.unwrap_or_else(|| account.clone());
+    let twilio = Twilio {
+        login: keys.secret("token", |token| basic(&user, token))?,
+        messaging_service: keys.text("messaging_service")?,
+        status_callback: keys.text("status_callback")?,
+        look_at: format!("{}/2010-04-01/Accounts/{account}.json", options.url),
+        url: options.url.clone(),
+        account,
+    };
+    Ok((twilio, options))
 }
 
-impl Provider for Twilio {
-    fn name(&self) -> &str {
-        &self.name
-    }
+impl Api for Twilio {
     fn channel(&self) -> Channel {
         Channel::Sms
     }
-    fn width(&self) -> usize {
-        self.settings.connections
+
+    fn request(&self, outgoing: &Outgoing) -> Result<Request, Outcome> {
+        let Text { sender, to, text } = Text::of(outgoing)?;
+        let callback = self.status_callback.as_ref().map(|callback| with_reference(callback, outgoing));
+        let mut form: Vec<(&str, &str)> = vec![("To", to), ("Body", text)];
+        match &self.messaging_service {
+            Some(service) => form.push(("MessagingServiceSid", service)),
+            None => form.push(("From", sender)),
+        }
+        form.extend(callback.as_deref().map(|callback| ("StatusCallback", callback)));
+        let request = Request::post(format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account));
+        Ok(request.header(AUTHORIZATION, self.login.clone()).form(&form))
     }
-    fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a> {
-        Box::pin(async move {
-            match &outgoing.body {
-                Body::Sms { sender, to, text, .. } => self.deliver(sender, to, text).await,
-                Body::Email { .. } => {
-                    Outcome::Refused { class: Failure::Protocol, suppress: false, reply: format!("{} sends SMS only", self.name) }
-                }
-            }
-        })
+
+    fn read(&self, answer: &Answer) -> Outcome {
+        read_answer(answer)
+    }
+
+    fn look(&self) -> Option<Request> {
+        Some(Request::get(self.look_at.clone()).header(AUTHORIZATION, self.login.clone()))
+    }
+
+    fn looked(&self, answer: &Answer) -> Look {
+        match found(&answer.value(), "status").filter(|_| answer.is_success()).as_deref() {
+            Some("active") => Look::fine("the account is active".into()),
+            Some(state) => Look::wrong(format!("the account is {state}, not active")),
+            None => Look::by_status(answer),
+        }
     }
 }
 
@@ -121,8 +105,8 @@ struct Reply {
     error_code: Option<u32>,
 }
 
-fn read(answer: &Answer) -> Outcome {
-    let body: Option<Reply> = serde_json::from_str(&answer.body).ok();
+fn read_answer(answer: &Answer) -> Outcome {
+    let body: Option<Reply> = answer.json();
     let reply = answer.reply();
     match (answer.status, body) {
         (200..=299, Some(Reply { sid: Some(id), .. })) => Outcome::Accepted { id: Some(id), reply },
@@ -140,8 +124,8 @@ fn by_code(code: u32, answer: &Answer) -> Outcome {
     let refused = |class, suppress, reply| Outcome::Refused { class, suppress, reply };
     match code {
         20003 | 21606 | 30002 | 30034 => Outcome::Broken { reply },
-        20429 | 21611 | 30001 | 63038 => Outcome::Later { after: answer.retry_after, throttled: true, reply },
-        30003 | 30008 => Outcome::Later { after: answer.retry_after, throttled: false, reply },
+        20429 | 21611 | 30001 | 63038 => Outcome::Later { after: answer.retry_after(), throttled: true, reply },
+        30003 | 30008 => Outcome::Later { after: answer.retry_after(), throttled: false, reply },
         21610 => refused(Failure::Rejected, true, reply),
         21211 | 21614 | 21635 | 30005 | 30006 => refused(Failure::InvalidAddress, true, reply),
         21617 => refused(Failure::TooLarge, false, reply),
@@ -154,7 +138,18 @@ fn by_code(code: u32, answer: &Answer) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::outgoing;
     use super::*;
+    use crate::providers::tests::{keys, say};
+    use serde_json::json;
+
+    #[test]
+    fn requests() {
+        let values = json!({ "account": "AC1", "token": "t", "status_callback": "https://go.shop.example/twilio?x=1" });
+        let api = keys(values, read).unwrap().0;
+        let request = api.request(&outgoing("+380501112233", "Привіт & bye")).unwrap_or_else(|_| unreachable!());
+        insta::assert_snapshot!(request.written());
+    }
 
     #[test]
     fn answers_are_read_as_the_table_of_the_standards_says() {
@@ -183,15 +178,7 @@ mod tests {
             (502, "", "unknown"),
             (504, "", "unknown"),
         ] {
-            let read = match read(&Answer { status, retry_after: None, body: body.to_string() }) {
-                Outcome::Accepted { id, .. } => format!("accepted {}", id.unwrap_or_default()),
-                Outcome::Away { .. } => "away".to_string(),
-                Outcome::Later { throttled, .. } => format!("later{}", if throttled { " throttled" } else { "" }),
-                Outcome::Refused { class, suppress, .. } => format!("{class}{}", if suppress { " suppress" } else { "" }),
-                Outcome::Broken { .. } => "broken".to_string(),
-                Outcome::Unreachable { .. } => "unreachable".to_string(),
-                Outcome::Unknown { .. } => "unknown".to_string(),
-            };
+            let read = say(read_answer(&Answer::of(status, body)));
             assert_eq!(read, expected, "{status} {body}");
         }
     }

@@ -17,7 +17,7 @@ pub use settings::{Security, Settings, Timeouts};
 
 use crate::providers::email::Address;
 use crate::providers::email::reply::classify;
-use crate::providers::{Body, Outcome, Outgoing, Provider, Sending};
+use crate::providers::{Body, Look, Looking, Outcome, Outgoing, Provider, Sending};
 use crate::types::{Channel, Failure};
 use connection::{Dialogue, Envelope};
 use pool::Pool;
@@ -80,11 +80,28 @@ impl Provider for Smtp {
         Box::pin(async move {
             match &outgoing.body {
                 Body::Email { from, to, mime } => self.deliver(from, to, mime).await,
-                Body::Sms { .. } => {
-                    Outcome::Refused { class: Failure::Protocol, suppress: false, reply: format!("{} sends email only", self.name) }
-                }
+                other => other.strange(Channel::Email),
             }
         })
+    }
+    fn look(&self) -> Looking<'_> {
+        Box::pin(self.greet())
+    }
+}
+
+impl Smtp {
+    /// Greets and logs in over a connection of its own.
+    async fn greet(&self) -> Look {
+        match self.pool.lease(false).await {
+            Ok((connection, _)) => {
+                connection.retire();
+                let login = if self.settings.login.is_some() { " and takes our login" } else { "" };
+                Look::fine(format!("{}:{} answers{login}", self.settings.host, self.settings.port))
+            }
+            Err(Outcome::Broken { reply } | Outcome::Refused { reply, .. }) => Look::wrong(reply),
+            Err(Outcome::Unreachable { reply, .. } | Outcome::Later { reply, .. } | Outcome::Away { reply, .. }) => Look::silent(reply),
+            Err(Outcome::Unknown { reply } | Outcome::Accepted { reply, .. }) => Look::silent(reply),
+        }
     }
 }
 

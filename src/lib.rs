@@ -41,6 +41,7 @@ pub mod customers;
 pub mod plan;
 pub mod tracking;
 pub mod providers;
+pub mod webhooks;
 pub mod dispatch;
 pub mod reports;
 

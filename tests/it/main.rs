@@ -30,6 +30,7 @@ mod plan;
 mod policy;
 mod urgent;
 mod warm_up;
+mod webhooks;
 mod world;
 mod hillstrom;
 mod journal;

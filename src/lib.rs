@@ -10,6 +10,7 @@
 //! render   templates, then tracking::mark_up (links, open pixel, unsubscribe)
 //! deliver  dispatch            claim a block → mark → providers::Provider::send → commit
 //! respond  tracking, server    open, click, unsubscribe, conversion → events and tallies in one transaction
+//!          inbound             bounces, complaints and answers by mail → the same
 //! report   reports             the sums of the ledger, responses, lift
 //! ```
 //!
@@ -43,6 +44,7 @@ pub mod tracking;
 pub mod providers;
 pub mod webhooks;
 pub mod dispatch;
+pub mod inbound;
 pub mod reports;
 
 // edges

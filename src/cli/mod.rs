@@ -3,6 +3,7 @@
 //! Exit codes (design.md §4) are [`Exit`]; a command returns one, or an error that is printed with its causes.
 
 pub mod apply;
+pub mod bounces;
 pub mod check;
 pub mod demo;
 pub mod catcher;
@@ -167,6 +168,8 @@ pub enum Command {
     ResumeAll(stop_all::ResumeAll),
     /// What sends, and whether it answers
     Providers(providers::Arguments),
+    /// What a bounce, complaint or reply says
+    Bounces(bounces::Arguments),
     /// The engines that share this database, and what they do
     Nodes(nodes::Arguments),
     /// A campaign's message as one customer would get it; nothing is sent
@@ -238,6 +241,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::StopAll(arguments) => stop_all::stop(&global, arguments).await,
         Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
         Command::Providers(arguments) => providers::run(&global, arguments).await,
+        Command::Bounces(arguments) => bounces::run(&global, arguments).await,
         Command::Nodes(arguments) => nodes::run(&global, arguments).await,
         Command::Preview(arguments) => preview::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,

@@ -3,6 +3,7 @@
 mod customers;
 mod answer;
 mod approvals;
+mod bounces;
 mod brakes;
 mod databases;
 mod decisions;

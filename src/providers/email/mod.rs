@@ -13,6 +13,7 @@ pub mod mailgun;
 pub mod mime;
 mod parts;
 pub mod postmark;
+pub mod phrases;
 pub mod reply;
 pub mod sendgrid;
 pub mod ses;

@@ -2,6 +2,7 @@
 //!
 //! Pure. A block or policy reply is about us and never suppresses a person; only an unambiguous "no such mailbox" does.
 
+use super::phrases::{LISTS, PATTERNS};
 use crate::providers::Outcome;
 use crate::types::Failure;
 use std::time::Duration;
@@ -73,15 +74,35 @@ impl Class {
 
 /// Reads a negative reply. `text` may still hold the enhanced code and may be several lines joined.
 pub fn classify(code: u16, text: &str) -> Class {
+    informed(code, text).unwrap_or_else(|| by_code(code))
+}
+
+/// What the words and the enhanced code of a reply say; `None` when only its three digits could tell.
+pub fn informed(code: u16, text: &str) -> Option<Class> {
     let enhanced = enhanced(text);
     let temporary = (400..500).contains(&code);
-    let words = spoken(text);
-    enhanced
+    let said = enhanced
         .filter(|code| is_exact(*code))
         .and_then(|(subject, detail)| by_enhanced(code, temporary, subject, detail))
-        .or_else(|| by_text(code, temporary, &words))
-        .or_else(|| enhanced.and_then(|(subject, detail)| by_enhanced(code, temporary, subject, detail)))
-        .unwrap_or_else(|| by_code(code))
+        .or_else(|| by_words(code, text));
+    match (said, enhanced) {
+        // Only what is unambiguous suppresses at once: a mailbox that is there, though disabled, is not "unknown".
+        (Some(Class::Invalid), Some((2, 0 | 1))) => Some(Class::Inactive),
+        (Some(Class::Inactive), Some((1, 1))) if !temporary => Some(Class::Invalid),
+        (said, _) => said,
+    }
+    .or_else(|| enhanced.and_then(|(subject, detail)| by_enhanced(code, temporary, subject, detail)))
+}
+
+/// What the words of a reply say, its enhanced code left aside.
+pub fn by_words(code: u16, text: &str) -> Option<Class> {
+    let (words, links) = spoken(text);
+    by_text(code, (400..500).contains(&code), &words, &links)
+}
+
+/// What an enhanced code says by itself; `None` for those that say nothing (`5.0.0`).
+pub fn by_status(code: u16, subject: u16, detail: u16) -> Option<Class> {
+    by_enhanced(code, (400..500).contains(&code), subject, detail)
 }
 
 /// Codes that say more than any words beside them: how our mail is authenticated, and Gmail's rate limit.
@@ -101,206 +122,24 @@ pub fn enhanced(text: &str) -> Option<(u16, u16)> {
     )
 }
 
-/// The text in lower case without addresses and links, which are not what the server says: `spam@example.org` is no spam.
-fn spoken(text: &str) -> String {
-    let mut words = String::with_capacity(text.len());
-    for word in text.split_whitespace().filter(|word| !word.contains('@') && !word.contains("://")) {
-        words.push_str(&word.to_lowercase());
-        words.push(' ');
+/// The text in lower case without addresses and links, which are not what the server says (`spam@example.org` is no spam), and the links.
+fn spoken(text: &str) -> (String, String) {
+    let (mut words, mut links) = (String::with_capacity(text.len()), String::new());
+    for word in text.split_whitespace().filter(|word| !word.contains('@')) {
+        let place = if word.contains("://") { &mut links } else { &mut words };
+        place.push_str(&word.to_lowercase());
+        place.push(' ');
     }
-    words
+    (words, links)
 }
 
-/// Patterns of a permanent (`5`), temporary (`4`) or either (`*`) reply, in this order; the first that is found decides.
-const PATTERNS: &[(char, Class, &[&str])] = &[
-    // Microsoft's way to say that there is no such mailbox, in the words of a block.
-    ('5', Class::Invalid, &["recipient address rejected: access denied"]),
-    ('*', Class::Greylisted, &["greylist", "graylist", "grey list", "postgrey"]),
-    (
-        '5',
-        Class::Credentials,
-        &[
-            "relay access denied",
-            "relaying denied",
-            "relay not permitted",
-            "unable to relay",
-            "authentication required",
-            "must be authenticated",
-            "not authorized to relay",
-        ],
-    ),
-    (
-        '*',
-        Class::Authentication,
-        &[
-            "dmarc",
-            "spf check",
-            "spf fail",
-            "dkim",
-            "unauthenticated",
-            "not authenticated",
-            "ptr record",
-            "reverse dns",
-            "reverse hostname",
-            "reverse lookup",
-        ],
-    ),
-    (
-        '*',
-        Class::Quota,
-        &[
-            "mailbox full",
-            "mailbox is full",
-            "over quota",
-            "overquota",
-            "out of storage",
-            "quota exceeded",
-            "exceeded storage",
-            "inbox is full",
-            "mailbox exceeded",
-            "disk quota",
-            "exceeds quota",
-            "full mailbox",
-            "insufficient storage space in mailbox",
-        ],
-    ),
-    (
-        '*',
-        Class::Throttle,
-        &[
-            "rate limit",
-            "rate that",
-            "unusual rate",
-            "too many",
-            "temporarily deferred",
-            "server busy",
-            "service is busy",
-            "too fast",
-            "throttl",
-            "try slowing",
-            "exceeded the limit of",
-            "ts01",
-            "ts02",
-            "ts03",
-            "tss04",
-            "tss05",
-        ],
-    ),
-    (
-        '*',
-        Class::Block,
-        &[
-            "spam",
-            "reputation",
-            "block list",
-            "blocklist",
-            "blacklist",
-            "black list",
-            "blocked using",
-            "is blocked",
-            "been blocked",
-            "banned",
-            "listed at",
-            "listed by",
-            "listed in",
-            "rbl",
-            "dnsbl",
-            "denylist",
-            "unsolicited",
-            "phish",
-            "virus",
-            "malware",
-            "url in",
-            "suspicious",
-            "policy",
-            "access denied",
-            "error code",
-            "error-code",
-            "barracuda",
-            "poor ip",
-            "bl 0x",
-        ],
-    ),
-    (
-        '5',
-        Class::Size,
-        &["message too big", "message too large", "message size exceeds", "exceeds size limit", "message exceeds", "too large"],
-    ),
-    (
-        '5',
-        Class::Inactive,
-        &[
-            "account disabled",
-            "mailbox disabled",
-            "account is disabled",
-            "inactive",
-            "account has been disabled",
-            "mailbox is disabled",
-            "suspended",
-            "deactivated",
-            "not active",
-            "no longer active",
-            "account is locked",
-            "mailbox unavailable",
-        ],
-    ),
-    (
-        '5',
-        Class::Domain,
-        &[
-            "domain not found",
-            "host unknown",
-            "unknown host",
-            "no such domain",
-            "domain does not exist",
-            "does not accept mail",
-            "null mx",
-            "unrouteable address",
-            "unroutable",
-        ],
-    ),
-    (
-        '5',
-        Class::Invalid,
-        &[
-            "user unknown",
-            "unknown user",
-            "no such user",
-            "no such recipient",
-            "no such mailbox",
-            "no such address",
-            "no such person",
-            "no mailbox",
-            "invalid mailbox",
-            "invalid recipient",
-            "unknown recipient",
-            "recipient unknown",
-            "unknown address",
-            "user not found",
-            "mailbox not found",
-            "recipient not found",
-            "address not found",
-            "does not exist",
-            "doesn't exist",
-            "doesn't have",
-            "user doesn",
-            "unknown local",
-            "account not found",
-            "unknown mailbox",
-            "unknown account",
-            "no account by that name",
-            "not a valid mailbox",
-            "not our customer",
-            "invalid address",
-            "no longer exists",
-        ],
-    ),
-];
-
-fn by_text(code: u16, temporary: bool, words: &str) -> Option<Class> {
+fn by_text(code: u16, temporary: bool, words: &str, links: &str) -> Option<Class> {
     // A wrong password is told by its code: its text may be anything.
     if matches!(code, 530 | 534 | 535 | 538 | 454) {
         return Some(Class::Credentials);
+    }
+    if LISTS.iter().any(|list| links.contains(list)) {
+        return Some(Class::Block);
     }
     PATTERNS
         .iter()
@@ -319,6 +158,9 @@ fn by_enhanced(code: u16, temporary: bool, subject: u16, detail: u16) -> Option<
         (2, 2) | (3, 1) => Class::Quota,
         (2, 3) | (3, 4) if !temporary => Class::Size,
         (5, 3) => Class::Throttle,
+        (1, 7 | 8) if !temporary => Class::Authentication,
+        (4, 4) if !temporary => Class::Domain,
+        (3, 0) if !temporary => return None,
         (7, 28) => Class::Throttle,
         (2, 1) if temporary => Class::Throttle,
         (7, 0) if temporary && code == 421 => Class::Throttle,
@@ -341,7 +183,8 @@ fn by_enhanced(code: u16, temporary: bool, subject: u16, detail: u16) -> Option<
     })
 }
 
-fn by_code(code: u16) -> Class {
+/// What three digits say without words.
+pub fn by_code(code: u16) -> Class {
     match code {
         452 => Class::Transient,
         454 => Class::Credentials,

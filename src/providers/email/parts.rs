@@ -94,6 +94,8 @@ pub(super) mod tests {
             subject,
             text,
             html,
+            known_text: None,
+            known_html: None,
             date: "2027-03-01T10:00:00Z".parse().unwrap(),
             message_id: "k7d2m@mail.shop.example",
             boundary: "k7d2m",

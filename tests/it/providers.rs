@@ -103,6 +103,8 @@ fn outgoing(channel: Channel, number: i64) -> Outgoing {
         subject: "Весна",
         text: "Привіт",
         html: Some("<p>Привіт</p>"),
+        known_text: None,
+        known_html: None,
         date: "2027-03-01T10:00:00Z".parse().unwrap(),
         message_id: "k7d2m@mail.shop.example",
         boundary: "k7d2m",

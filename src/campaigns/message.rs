@@ -8,7 +8,7 @@ use super::shapes::lacks;
 use super::tables::message::MESSAGE;
 use super::workspace::reserved;
 use crate::diagnostics::nearest;
-use crate::literals::{Duration, Unit, WrittenTime};
+use crate::literals::{Duration, Unit, Words, WrittenTime};
 use crate::types::{Channel, Class};
 use crate::yaml::{Key, Node, Value};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub fn read(context: &mut Context<'_>, part: Part<'_>, campaign: Campaigning<'_>
 
 fn one(context: &mut Context<'_>, part: Part<'_>, campaign: Campaigning<'_>) -> Option<Message> {
     let channel = match part.text("channel") {
-        Some(word) => Channel::from_word(word).filter(|channel| matches!(channel, Channel::Email | Channel::Sms))?,
+        Some(word) => Channel::from_word(word).filter(|channel| matches!(channel, Channel::Email | Channel::Sms | Channel::Webhook))?,
         None => Channel::Email,
     };
     topic_allows(context, part, channel, campaign);
@@ -114,6 +114,10 @@ fn topic_allows(context: &mut Context<'_>, part: Part<'_>, channel: Channel, cam
 /// The identity: written, or the topic's; it must have the channel.
 fn sender(context: &mut Context<'_>, part: Part<'_>, channel: Channel, campaign: Campaigning<'_>) -> Option<String> {
     let workspace = context.workspace;
+    if channel == Channel::Webhook {
+        // It speaks to a system: nobody's name stands on it.
+        return Some(part.owned("from").unwrap_or_default());
+    }
     let of_topic = || campaign.topic.and_then(|topic| workspace.topics.get(topic)?.from.clone());
     let Some(from) = part.owned("from").or_else(of_topic) else {
         // A topic that does not exist has been reported: its identity is not missed as well.
@@ -171,6 +175,8 @@ fn body(context: &mut Context<'_>, part: Part<'_>, channel: Channel) -> Option<M
         }
         (None, Some(node)) => Some(MessageBody::Text(words(node))),
         (Some(node), None) => template(context, node),
+        // What a webhook says may be its data alone.
+        (None, None) if channel == Channel::Webhook => Some(MessageBody::Text(Words::default())),
         (None, None) => {
             if lacks(part.node, "template", &MESSAGE) && lacks(part.node, "text", &MESSAGE) {
                 let help = if channel == Channel::Email { "add template: NAME" } else { "add template: NAME, or text: \"…\"" };

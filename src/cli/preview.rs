@@ -3,10 +3,12 @@
 use super::plan::samples::{Studio, due, last_event};
 use super::{Exit, Format, Global, check, why};
 use crate::campaigns;
-use crate::dispatch::Unsendable;
+use crate::dispatch::{Composed, Composer, Unsendable};
 use crate::plan::{message_for, messages};
+use crate::providers::{Body, Outgoing};
+use crate::store::blocks::Due;
 use crate::templates::sms;
-use crate::types::Channel;
+use crate::types::{Channel, Time};
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
@@ -29,7 +31,7 @@ pub struct Preview {
 }
 
 fn channel(text: &str) -> Result<Channel, String> {
-    Channel::from_word(text).ok_or_else(|| format!("`{text}` is no channel; there are email and sms"))
+    Channel::from_word(text).ok_or_else(|| format!("`{text}` is no channel; there are email, sms and webhook"))
 }
 
 pub async fn run(global: &Global, arguments: Preview) -> anyhow::Result<Exit> {
@@ -59,9 +61,16 @@ pub async fn run(global: &Global, arguments: Preview) -> anyhow::Result<Exit> {
     };
     let channel = arguments.channel.unwrap_or(message_for(campaign, arm).channel);
     anyhow::ensure!(messages(campaign).iter().any(|message| message.channel == channel), "this campaign sends nothing by {channel}");
-    let address = if channel == Channel::Sms { person.phone.clone() } else { person.email.clone() };
+    let address = match channel {
+        Channel::Sms => person.phone.clone(),
+        Channel::Webhook => person.external_id.clone(),
+        _ => person.email.clone(),
+    };
     let mut due = due(customer.id, person, channel, arm, address, now);
     due.event = last_event(&store, &definitions, &arguments.campaign, customer.id).await?;
+    if channel == Channel::Webhook {
+        return webhook(&studio, &due, now);
+    }
     let filled = match studio.identity.fill(&studio.sending, &due, now) {
         Ok(filled) => filled,
         Err(Unsendable::Refused(refusal, detail)) => anyhow::bail!("this customer would be refused {refusal}: {detail}"),
@@ -89,4 +98,17 @@ pub async fn run(global: &Global, arguments: Preview) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// What the system would be told.
+fn webhook(studio: &Studio, due: &Due, now: Time) -> anyhow::Result<Exit> {
+    match studio.identity.compose(&studio.sending, due, now) {
+        Ok(Composed { outgoing: Outgoing { body: Body::Webhook { json, .. }, .. }, .. }) => {
+            println!("{:#}", serde_json::from_str::<serde_json::Value>(&json)?);
+            Ok(Exit::Done)
+        }
+        Ok(_) => anyhow::bail!("the message is none for a system"),
+        Err(Unsendable::Refused(refusal, detail)) => anyhow::bail!("this customer would be refused {refusal}: {detail}"),
+        Err(Unsendable::Failed(failure, detail)) => anyhow::bail!("the message cannot be made ({failure}): {detail}"),
+    }
 }

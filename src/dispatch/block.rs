@@ -474,7 +474,7 @@ fn forbidden(due: &Due, rules: &Rules, now: Time) -> Option<(MessageState, Optio
     }
     let facts = Facts {
         // An address that the customer has no longer is none.
-        address: due.address.as_deref().filter(|_| due.key.is_some()),
+        address: due.address.as_deref().filter(|_| due.key.is_some() || due.channel == Channel::Webhook),
         suppression: due.suppression,
         consent: due.consent,
         consent_to_all: due.consent_to_all,

@@ -236,6 +236,7 @@ impl Composer for Identity {
         let message = message_of(campaign, due.arm, due.channel);
         let body = match due.channel {
             Channel::Email => self.email(sending, campaign, message, due, &filled, date)?,
+            Channel::Webhook => webhook(sending, campaign, due, &filled, date),
             Channel::Sms => sms(workspace, message, filled.text.clone(), due.address.clone().unwrap_or_default())?,
             other => return Err(broken(&format!("nothing sends {other} yet"))),
         };
@@ -390,6 +391,31 @@ fn sms(workspace: &Workspace, message: &Message, text: String, to: String) -> Re
     };
     let parts = u16::try_from(templates::sms::parts(&text).parts).unwrap_or(u16::MAX);
     Ok(Body::Sms { sender: sender.clone(), to, text, parts })
+}
+
+/// What a system is told of one customer; the same over all attempts.
+fn webhook(sending: &Sending, campaign: &Campaign, due: &Due, filled: &Filled, date: Time) -> Body {
+    let mut data = serde_json::json!({
+        "message": due.id,
+        "campaign": campaign.key,
+        "run": sending.run.number,
+        "test": sending.run.is_test,
+        "variant": sending.arms.get(&due.arm),
+        "class": campaign.class,
+        "topic": campaign.topic,
+        "customer": { "id": due.customer, "external_id": due.person.external_id, "language": filled.language },
+        "text": filled.text,
+        "content": sending.compiled.contents.get(&(filled.place, filled.language.clone())),
+    });
+    if let (Some(fields), Some(event)) = (data.as_object_mut(), filled.attributes.get("event")) {
+        fields.insert("event".into(), event.clone());
+    }
+    if let (Some(fields), Some(code)) = (data.as_object_mut(), &due.code) {
+        fields.insert("coupon".into(), Value::String(code.clone()));
+    }
+    let timestamp = date.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+    let json = serde_json::json!({ "type": "message", "timestamp": timestamp, "data": data }).to_string();
+    Body::Webhook { to: due.address.clone().unwrap_or_default(), json }
 }
 
 /// Addresses that lead back to us.

@@ -355,7 +355,7 @@ impl Seen {
             let price = handed.country.as_ref().and_then(|country| provider.prices.get(country)).or_else(|| provider.prices.get("other"));
             let parts = match &outgoing.body {
                 Body::Sms { parts, .. } => i64::from(*parts),
-                Body::Email { .. } => 1,
+                Body::Email { .. } | Body::Webhook { .. } => 1,
             };
             if let Some((minor, currency)) = price {
                 *self.cost.entry((handed.campaign, quarter, currency.clone())).or_default() += minor * parts;

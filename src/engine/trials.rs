@@ -283,6 +283,7 @@ fn message(row: &TrialRow, at: Time, body: &Body, workspace: &crate::campaigns::
             seen.texts.push(text.clone());
             seen.parts = u16::try_from(sms::parts(text).parts).ok();
         }
+        Body::Webhook { json, .. } => seen.texts.push(json.clone()),
         Body::Email { mime, .. } => {
             if let Some(letter) = mail_parser::MessageParser::default().parse(mime) {
                 seen.subject = letter.subject().unwrap_or_default().to_string();
@@ -321,7 +322,7 @@ impl Recorder {
         let tokens = Tokens::new("t:campaign-tests-sign-nothing-real").unwrap_or_else(|_| unreachable!("the key is well formed"));
         Outlets {
             composer: Arc::new(Identity::new(tokens, "campaign tests", BTreeMap::new())),
-            lanes: Arc::new(Lanes::new(vec![lane(Channel::Email), lane(Channel::Sms)])),
+            lanes: Arc::new(Lanes::new(vec![lane(Channel::Email), lane(Channel::Sms), lane(Channel::Webhook)])),
         }
     }
 }

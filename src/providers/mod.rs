@@ -9,6 +9,7 @@ mod http;
 mod look;
 pub mod settings;
 pub mod sms;
+pub mod webhook;
 
 pub use look::{Look, LookState, Looking};
 
@@ -37,6 +38,8 @@ pub enum Body {
     Email { from: String, to: String, mime: Vec<u8> },
     /// `sender` as the identity gives it for the country; `parts` as counted from `text`.
     Sms { sender: String, to: String, text: String, parts: u16 },
+    /// For a system; `to` is the customer's external id, else a number of ours.
+    Webhook { to: String, json: String },
 }
 
 impl Outgoing {
@@ -61,6 +64,7 @@ impl Body {
         match self {
             Body::Email { .. } => Channel::Email,
             Body::Sms { .. } => Channel::Sms,
+            Body::Webhook { .. } => Channel::Webhook,
         }
     }
 }
@@ -146,6 +150,7 @@ pub fn open(name: &str, settings: &ProviderSettings, resolve: Resolve<'_>) -> Re
         ("smsc", Channel::Sms) => sms::smsc::open(name, &keys)?,
         ("smsru", Channel::Sms) => sms::smsru::open(name, &keys)?,
         ("turbosms", Channel::Sms) => sms::turbosms::open(name, &keys)?,
+        ("webhook", Channel::Webhook) => webhook::open(name, &keys)?,
         ("http", Channel::Sms) => sms::http::open(name, &keys)?,
         ("catcher", Channel::Sms) => {
             let address = keys.text("address")?.unwrap_or_else(|| CATCHER_HTTP.to_string());

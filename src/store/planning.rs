@@ -370,8 +370,14 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
         }
         false => ", CAST(NULL AS TEXT), CAST(NULL AS TEXT)",
     });
-    for way in 0..selection.channels.len() {
-        sql.push(&format!(", a{way}.address, a{way}.site, s{way}.reason, s{way}.until"));
+    for (way, channel) in selection.channels.iter().enumerate() {
+        sql.push(&match channel {
+            // A system is told of everybody, under the number by which it knows them.
+            Channel::Webhook => {
+                ", COALESCE(c.external_id, '#' || c.id), CAST('' AS TEXT), CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT)".to_string()
+            }
+            _ => format!(", a{way}.address, a{way}.site, s{way}.reason, s{way}.until"),
+        });
         sql.push(&match &selection.topic {
             Some(_) => format!(", t{way}.state, t{way}.at, w{way}.state, w{way}.at"),
             None => ", CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT), CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT)".to_string(),
@@ -383,11 +389,14 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
     }
     sql.push(" FROM customers c");
     for (way, channel) in selection.channels.iter().enumerate() {
+        let has_addresses = *channel != Channel::Webhook;
         let channel = channel.code();
-        sql.push(&format!(
-            " LEFT JOIN addresses a{way} ON a{way}.customer_id = c.id AND a{way}.channel = {channel} AND a{way}.is_primary = 1
-              LEFT JOIN suppressions s{way} ON s{way}.key = a{way}.key"
-        ));
+        if has_addresses {
+            sql.push(&format!(
+                " LEFT JOIN addresses a{way} ON a{way}.customer_id = c.id AND a{way}.channel = {channel} AND a{way}.is_primary = 1
+                  LEFT JOIN suppressions s{way} ON s{way}.key = a{way}.key"
+            ));
+        }
         if let Some(topic) = &selection.topic {
             sql.push(&format!(
                 " LEFT JOIN consent_state t{way} ON t{way}.customer_id = c.id AND t{way}.channel = {channel} AND t{way}.topic = "

@@ -1,16 +1,21 @@
 //! Providers with an HTTP interface against a server that answers as it is told: what arrives, and what every kind of silence means.
 
+use crate::databases::databases;
+use crate::world::World;
+use aws_lc_rs::hmac;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use posthaste::campaigns::model::ProviderSettings;
 use posthaste::providers::email::mime::{Letter, ListUnsubscribe, Mailbox, build};
 use posthaste::providers::{Body, LookState, Outcome, Outgoing, Provider, open};
 use posthaste::types::{Channel, Class, MessageId};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +84,10 @@ const TAKES_ONCE: [&str; 2] = ["brevo", "turbosms"];
 fn provider(kind: &str, channel: Channel, mut values: Value, url: &str) -> Arc<dyn Provider> {
     values["url"] = json!(url);
     values["timeout"] = json!("1 second");
+    provider_at(kind, kind, channel, values)
+}
+
+fn provider_at(name: &str, kind: &str, channel: Channel, values: Value) -> Arc<dyn Provider> {
     let Value::Object(settings) = values else { unreachable!() };
     let settings = ProviderSettings {
         channel,
@@ -90,7 +99,7 @@ fn provider(kind: &str, channel: Channel, mut values: Value, url: &str) -> Arc<d
         backup: false,
         settings,
     };
-    open(kind, &settings, &|text| Ok(text.to_string())).unwrap_or_else(|error| panic!("{kind}: {error}"))
+    open(name, &settings, &|text| Ok(text.to_string())).unwrap_or_else(|error| panic!("{kind}: {error}"))
 }
 
 fn outgoing(channel: Channel, number: i64) -> Outgoing {
@@ -355,6 +364,60 @@ async fn the_account_is_asked_before_the_first_message_and_says_how_fast() {
     let look = ses.look().await;
     assert!(look.state == LookState::Fine && look.date.is_some() && look.says.contains("14 a second"), "{look:?}");
     assert_eq!(ses.look().await.state, LookState::Wrong);
+}
+
+/// A system that is told of people, as a campaign's file says it.
+#[tokio::test]
+async fn a_system_is_told_of_everybody_under_a_signature_and_again_under_the_same_id() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        let told = Told::default();
+        let url = told.serve().await;
+        let (url, secret) = (format!("{url}/crm/"), "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3");
+        world.policy(&format!("  crm: {{ channel: webhook, kind: webhook, url: \"{url}\", secret: \"${{CRM_SECRET}}\" }}"));
+        world.others.push(provider_at("crm", "webhook", Channel::Webhook, json!({ "url": url, "secret": secret })));
+        world.campaign(
+            "crm",
+            "class: transactional\naudience: { segment: everyone }\nschedule: { at: 2027-03-01 10:00 }\n\
+             message: { channel: webhook, text: \"{{default loyalty.tier 'no tier'}}\", content: { list: spring, points: 5 } }\n",
+        );
+        let (gold, nobody) = (world.stranger("gold@example.org").await, world.stranger("").await);
+        world.apply().await;
+        told.will_say(StatusCode::SERVICE_UNAVAILABLE);
+        told.will_say(StatusCode::OK);
+        told.will_say(StatusCode::NO_CONTENT);
+        world.run_until("2027-03-01T11:00:00Z").await;
+        assert_eq!(world.sums("crm").await, "selected 2, accepted 2", "{}", database.name);
+        let arrived = told.arrived.lock().unwrap().clone();
+        assert_eq!(arrived.len(), 3);
+        let mut ids = BTreeMap::new();
+        for one in &arrived {
+            let header = |name: &str| one.headers[name].to_str().unwrap().to_string();
+            let body = std::str::from_utf8(&one.body).unwrap();
+            let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef01234567");
+            let signed = format!("{}.{}.{body}", header("webhook-id"), header("webhook-timestamp"));
+            let expected = format!("v1,{}", STANDARD.encode(hmac::sign(&key, signed.as_bytes())));
+            assert_eq!(header("webhook-signature"), expected);
+            let data: Value = serde_json::from_str(body).unwrap();
+            let bodies: &mut Vec<Value> = ids.entry(header("webhook-id")).or_default();
+            bodies.push(data);
+        }
+        let mut bodies: Vec<Value> = ids.values().map(|bodies| bodies[0].clone()).collect();
+        assert!(ids.values().all(|bodies| bodies.iter().all(|body| *body == bodies[0])), "the same under the same id");
+        bodies.sort_by_key(|body| body["data"]["customer"]["id"].as_i64());
+        assert_eq!(
+            bodies[0],
+            json!({
+                "type": "message", "timestamp": "2027-03-01T10:00:00Z",
+                "data": {
+                    "message": bodies[0]["data"]["message"], "campaign": "crm", "run": 1, "test": false, "variant": "all",
+                    "class": "transactional", "topic": null, "customer": { "id": gold, "external_id": format!("c{gold}"), "language": "en" },
+                    "text": "gold", "content": { "list": "spring", "points": 5 }
+                }
+            })
+        );
+        assert_eq!((&bodies[1]["data"]["customer"]["id"], &bodies[1]["data"]["text"]), (&json!(nobody), &json!("no tier")));
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ fn subjects(world: &World) -> Vec<String> {
         .map(|letter| match &letter.body {
             Body::Email { mime, .. } => subject(mime),
             Body::Sms { text, .. } => text.clone(),
+            Body::Webhook { json, .. } => json.clone(),
         })
         .collect()
 }

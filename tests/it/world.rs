@@ -62,7 +62,7 @@ impl Provider for Obedient {
     }
     fn send<'a>(&'a self, outgoing: &'a Outgoing) -> Sending<'a> {
         Box::pin(async move {
-            let (Body::Email { to, .. } | Body::Sms { to, .. }) = &outgoing.body;
+            let (Body::Email { to, .. } | Body::Sms { to, .. } | Body::Webhook { to, .. }) = &outgoing.body;
             if let Some((clock, until, outcome)) = &*self.outbox.outage.lock().unwrap()
                 && clock.now() < *until
             {
@@ -104,6 +104,8 @@ pub struct World {
     pub files: Files,
     pub outbox: Arc<Outbox>,
     pub arms: BTreeMap<String, BTreeMap<String, String>>,
+    /// Providers beside the one that obeys the address.
+    pub others: Vec<Arc<dyn Provider>>,
     people: i64,
 }
 
@@ -122,6 +124,7 @@ impl World {
             files,
             outbox: Arc::default(),
             arms: BTreeMap::new(),
+            others: Vec::new(),
             people: 0,
         }
     }
@@ -231,10 +234,10 @@ impl World {
     }
 
     pub async fn engine(&self) -> Engine {
-        let outbox = self.outbox.clone();
+        let (outbox, others) = (self.outbox.clone(), self.others.clone());
         let open = move |_: &campaigns::Workspace| {
             let obedient = |channel| Arc::new(Obedient { channel, outbox: outbox.clone() }) as Arc<dyn Provider>;
-            let lanes = Lanes::of([obedient(Channel::Email), obedient(Channel::Sms)]);
+            let lanes = Lanes::of([obedient(Channel::Email), obedient(Channel::Sms)].into_iter().chain(others.clone()));
             let composer = Identity::new(Tokens::new(SIGNING).unwrap(), PEPPER, BTreeMap::new());
             Outlets { composer: Arc::new(composer), lanes: Arc::new(lanes) }
         };
@@ -259,7 +262,7 @@ impl World {
     /// To whom something was handed over, sorted.
     pub fn outbox(&self) -> Vec<String> {
         let to = |outgoing: &Outgoing| match &outgoing.body {
-            Body::Email { to, .. } | Body::Sms { to, .. } => to.clone(),
+            Body::Email { to, .. } | Body::Sms { to, .. } | Body::Webhook { to, .. } => to.clone(),
         };
         let mut all: Vec<String> = self.outbox.letters.lock().unwrap().iter().map(to).collect();
         all.sort();
@@ -270,7 +273,7 @@ impl World {
     pub fn texts(&self) -> Vec<String> {
         let text = |outgoing: &Outgoing| match &outgoing.body {
             Body::Sms { text, .. } => Some(text.clone()),
-            Body::Email { .. } => None,
+            Body::Email { .. } | Body::Webhook { .. } => None,
         };
         self.outbox.letters.lock().unwrap().iter().filter_map(text).collect()
     }

@@ -22,7 +22,7 @@ macro_rules! message_fields {
             optional("channel", Shape::Word(&CHANNEL), "email", "How it is sent"),
             optional("from", Shape::Reference(Kind::Identity), "the topic's", "Who it is sent as"),
             optional("template", Shape::Key, "", "The file templates/NAME.LANGUAGE.mjml or .hbs, without its endings"),
-            optional("text", Shape::Words, "", "Short words in place of a template, for sms"),
+            optional("text", Shape::Words, "", "Short words in place of a template, for sms and webhook"),
             optional("subject", Shape::Words, "", "The subject of an email"),
             optional("preheader", Shape::Words, "", "What an inbox shows behind the subject"),
             optional("reply_to", Shape::Email, "the identity's", "Where answers go"),

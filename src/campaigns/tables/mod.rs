@@ -13,5 +13,5 @@ use super::fields::{Choice, Shape};
 
 pub(super) const ANY_NUMBER: Shape = Shape::Whole { least: 0, most: u64::MAX };
 
-pub static CHANNEL: Choice = Choice { what: "channel", words: &["email", "sms"], later: &["letter", "call", "webhook"] };
+pub static CHANNEL: Choice = Choice { what: "channel", words: &["email", "sms", "webhook"], later: &["letter", "call"] };
 pub static CLASS: Choice = Choice { what: "class", words: &["advertising", "informational", "transactional"], later: &[] };

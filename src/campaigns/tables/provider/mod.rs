@@ -26,9 +26,10 @@ static KIND: Choice = Choice {
         "smsru",
         "turbosms",
         "http",
+        "webhook",
         "catcher",
     ],
-    later: &["smpp", "folder", "webhook"],
+    later: &["smpp", "folder"],
 };
 
 /// The keys of every provider; what else stands there is checked by [`of_kind`].
@@ -58,7 +59,7 @@ struct Kind {
     table: &'static Table,
 }
 
-static KINDS: [Kind; 17] = [
+static KINDS: [Kind; 18] = [
     Kind { word: "smtp", channel: Some(Channel::Email), table: &email::SMTP },
     Kind { word: "ses", channel: Some(Channel::Email), table: &email::SES },
     Kind { word: "sendgrid", channel: Some(Channel::Email), table: &email::SENDGRID },
@@ -75,6 +76,7 @@ static KINDS: [Kind; 17] = [
     Kind { word: "smsru", channel: Some(Channel::Sms), table: &sms::SMSRU },
     Kind { word: "turbosms", channel: Some(Channel::Sms), table: &sms::TURBOSMS },
     Kind { word: "http", channel: Some(Channel::Sms), table: &sms::HTTP },
+    Kind { word: "webhook", channel: Some(Channel::Webhook), table: &WEBHOOK },
     Kind { word: "catcher", channel: None, table: &CATCHER },
 ];
 
@@ -118,6 +120,20 @@ const fn timeout() -> Field {
 const fn url(default: &'static str) -> Field {
     optional("url", Shape::Url, default, "Base address")
 }
+
+static WEBHOOK: Table = Table {
+    name: "a webhook provider",
+    fields: &[
+        required("url", Shape::Url, "Where messages are posted"),
+        required(
+            "secret",
+            Shape::OneOrList(&Shape::Secret),
+            "What they are signed with, as \"${NAME}\": `whsec_` and 24 to 64 random bytes in base64; in a list the first is today's and all sign",
+        ),
+        connections(),
+        timeout(),
+    ],
+};
 
 static CATCHER: Table = Table {
     name: "a catcher",

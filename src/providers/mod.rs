@@ -6,6 +6,7 @@
 pub mod choice;
 pub mod email;
 mod http;
+pub mod inbox;
 mod look;
 pub mod settings;
 pub mod sms;
@@ -110,6 +111,8 @@ pub trait Provider: Send + Sync {
     fn rate(&self) -> Option<f64> {
         None
     }
+    /// From now on, hands in what the provider tells over the line on which it takes messages, whether something is sent or not. To be called inside a runtime.
+    fn listen(&self, _inbox: Arc<dyn inbox::Inbox>) {}
     /// Asks it what sends nothing, to see whether it would take our messages.
     fn look(&self) -> Looking<'_> {
         Box::pin(std::future::ready(Look::fine("it has no login".to_string())))
@@ -150,6 +153,7 @@ pub fn open(name: &str, settings: &ProviderSettings, resolve: Resolve<'_>) -> Re
         ("smsc", Channel::Sms) => sms::smsc::open(name, &keys)?,
         ("smsru", Channel::Sms) => sms::smsru::open(name, &keys)?,
         ("turbosms", Channel::Sms) => sms::turbosms::open(name, &keys)?,
+        ("smpp", Channel::Sms) => sms::smpp::open(name, &keys)?,
         ("webhook", Channel::Webhook) => webhook::open(name, &keys)?,
         ("http", Channel::Sms) => sms::http::open(name, &keys)?,
         ("catcher", Channel::Sms) => {

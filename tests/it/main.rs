@@ -22,6 +22,7 @@ mod scheduler_kill;
 mod schedules;
 mod select;
 mod simulate;
+mod smpp;
 mod tls;
 mod triggers;
 mod ledger;

@@ -106,6 +106,8 @@ pub struct World {
     pub arms: BTreeMap<String, BTreeMap<String, String>>,
     /// Providers beside the one that obeys the address.
     pub others: Vec<Arc<dyn Provider>>,
+    /// And instead of it.
+    pub only_others: bool,
     people: i64,
 }
 
@@ -125,6 +127,7 @@ impl World {
             outbox: Arc::default(),
             arms: BTreeMap::new(),
             others: Vec::new(),
+            only_others: false,
             people: 0,
         }
     }
@@ -234,10 +237,13 @@ impl World {
     }
 
     pub async fn engine(&self) -> Engine {
-        let (outbox, others) = (self.outbox.clone(), self.others.clone());
+        let (outbox, others, only_others) = (self.outbox.clone(), self.others.clone(), self.only_others);
         let open = move |_: &campaigns::Workspace| {
             let obedient = |channel| Arc::new(Obedient { channel, outbox: outbox.clone() }) as Arc<dyn Provider>;
-            let lanes = Lanes::of([obedient(Channel::Email), obedient(Channel::Sms)].into_iter().chain(others.clone()));
+            let lanes = Lanes::of(match only_others {
+                true => others.clone(),
+                false => [obedient(Channel::Email), obedient(Channel::Sms)].into_iter().chain(others.clone()).collect(),
+            });
             let composer = Identity::new(Tokens::new(SIGNING).unwrap(), PEPPER, BTreeMap::new());
             Outlets { composer: Arc::new(composer), lanes: Arc::new(lanes) }
         };

@@ -1,10 +1,11 @@
-//! Short messages through HTTP interfaces, one file a provider; what their answers mean stands in standards.md §3.5–3.6.
+//! Short messages, one file a provider: through HTTP interfaces, and [`smpp`] straight to an operator; what their answers mean stands in standards.md §3.5–3.6.
 
 pub mod bird;
 pub mod http;
 pub mod messagebird;
 pub mod plivo;
 pub mod smsc;
+pub mod smpp;
 pub mod smsru;
 pub mod turbosms;
 pub mod twilio;

@@ -25,11 +25,12 @@ static KIND: Choice = Choice {
         "smsc",
         "smsru",
         "turbosms",
+        "smpp",
         "http",
         "webhook",
         "catcher",
     ],
-    later: &["smpp", "folder"],
+    later: &["folder"],
 };
 
 /// The keys of every provider; what else stands there is checked by [`of_kind`].
@@ -59,7 +60,7 @@ struct Kind {
     table: &'static Table,
 }
 
-static KINDS: [Kind; 18] = [
+static KINDS: [Kind; 19] = [
     Kind { word: "smtp", channel: Some(Channel::Email), table: &email::SMTP },
     Kind { word: "ses", channel: Some(Channel::Email), table: &email::SES },
     Kind { word: "sendgrid", channel: Some(Channel::Email), table: &email::SENDGRID },
@@ -75,6 +76,7 @@ static KINDS: [Kind; 18] = [
     Kind { word: "smsc", channel: Some(Channel::Sms), table: &sms::SMSC },
     Kind { word: "smsru", channel: Some(Channel::Sms), table: &sms::SMSRU },
     Kind { word: "turbosms", channel: Some(Channel::Sms), table: &sms::TURBOSMS },
+    Kind { word: "smpp", channel: Some(Channel::Sms), table: &sms::SMPP },
     Kind { word: "http", channel: Some(Channel::Sms), table: &sms::HTTP },
     Kind { word: "webhook", channel: Some(Channel::Webhook), table: &WEBHOOK },
     Kind { word: "catcher", channel: None, table: &CATCHER },

@@ -91,6 +91,42 @@ pub static TURBOSMS: Table = Table {
     fields: &[required("token", Shape::Secret, "Token, as \"${NAME}\""), url("https://api.turbosms.ua"), connections(), timeout()],
 };
 
+static LONG: Choice = Choice { what: "way of long texts", words: &["header", "sar", "payload"], later: &[] };
+static ALPHABET: Choice = Choice { what: "alphabet", words: &["gsm", "latin1"], later: &[] };
+static RECEIPT_IDS: Choice = Choice { what: "way to write numbers", words: &["same", "decimal", "hexadecimal"], later: &[] };
+
+pub static SMPP: Table = Table {
+    name: "an smpp provider",
+    fields: &[
+        required("host", Shape::Text, "Host of the operator"),
+        optional("port", Shape::Whole { least: 1, most: 65_535 }, "2775", "Port of the operator"),
+        required("user", Shape::Text, "system_id, 15 characters at most"),
+        required("password", Shape::Secret, "Password, 8 characters at most, as \"${NAME}\""),
+        optional("system_type", Shape::Text, "none", "system_type, where the operator wants one"),
+        optional("window", CONNECTIONS, "10", "Messages that are unanswered at once"),
+        optional(
+            "long",
+            Shape::Word(&LONG),
+            "header",
+            "How a text of several parts travels: a header before each, sar fields, or whole as message_payload",
+        ),
+        optional("alphabet", Shape::Word(&ALPHABET), "gsm", "The operator's default alphabet; what it lacks travels as UCS-2"),
+        optional(
+            "receipt_ids",
+            Shape::Word(&RECEIPT_IDS),
+            "same",
+            "How receipts write a message's number: as the answer did, decimal where that was hexadecimal, or the other way round",
+        ),
+        timeout(),
+        optional(
+            "enquire",
+            Shape::Duration,
+            "30 seconds",
+            "After so long without a word the operator is asked whether it is there; three times unheard, the link is opened again",
+        ),
+    ],
+};
+
 static METHOD: Choice = Choice { what: "method", words: &["POST", "PUT", "GET"], later: &[] };
 static CONTENT_TYPE: Choice = Choice {
     what: "kind of body",

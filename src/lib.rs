@@ -11,6 +11,7 @@
 //! deliver  dispatch            claim a block → mark → providers::Provider::send → commit
 //! respond  tracking, server    open, click, unsubscribe, conversion → events and tallies in one transaction
 //!          inbound             bounces, complaints and answers by mail → the same
+//!          webhooks, feedback  what providers tell: proved, stored, answered; then read, matched to its message, recorded
 //! report   reports             the sums of the ledger, responses, lift
 //! ```
 //!
@@ -45,6 +46,7 @@ pub mod providers;
 pub mod webhooks;
 pub mod dispatch;
 pub mod inbound;
+pub mod feedback;
 pub mod reports;
 
 // edges

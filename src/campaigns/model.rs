@@ -44,6 +44,8 @@ pub struct Workspace {
     pub identities: BTreeMap<String, Identity>,
     pub domains: BTreeMap<String, Domain>,
     pub providers: BTreeMap<String, ProviderSettings>,
+    /// By the provider's name.
+    pub webhooks: BTreeMap<String, WebhookSettings>,
     pub policy: Policy,
     pub categories: BTreeSet<String>,
     pub retention: Retention,
@@ -137,6 +139,17 @@ pub struct ProviderSettings {
     pub backup: bool,
     /// The kind's own keys, checked by its table: text, number and nested values as JSON.
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How a provider's webhooks are checked, as written; values may hold `${NAME}`.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookSettings {
+    /// Whose form they have.
+    pub of: String,
+    pub keys: Vec<String>,
+    pub secret: Option<String>,
+    pub login: Option<String>,
+    pub topics: Vec<String>,
 }
 
 /// campaigns/KEY.yaml, checked.

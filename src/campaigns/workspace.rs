@@ -3,10 +3,10 @@
 use super::fields::{Shape, Table};
 use super::model::*;
 use super::names::Names;
-use super::part::{Part, by_country, json};
+use super::part::{Part, by_country, is_word, json};
 use super::shapes::Checker;
-use super::tables::provider;
 use super::tables::workspace::WORKSPACE;
+use super::tables::{self, provider};
 use super::{coupons, policy, warm_up};
 use crate::diagnostics::Problems;
 use crate::literals::{self, Money, Rate, ValueType, codes};
@@ -45,6 +45,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         identities: identities(part, problems),
         domains: domains(part, problems),
         providers: providers(part, &currency, problems),
+        webhooks: webhooks(part, problems),
         policy: policy::read(part.inner("policy"), problems),
         categories: part.texts("categories").into_iter().collect(),
         retention: Retention {
@@ -360,6 +361,50 @@ fn providers(part: Part<'_>, currency: &str, problems: &mut Problems) -> BTreeMa
         );
     }
     providers
+}
+
+fn webhooks(part: Part<'_>, problems: &mut Problems) -> BTreeMap<String, WebhookSettings> {
+    let mut webhooks = BTreeMap::new();
+    for (name, _, node) in part.entries("providers") {
+        let provider = Part { file: FILE, node };
+        let (Some(kind), Some(written)) = (provider.text("kind"), provider.inner("webhooks")) else { continue };
+        let is_own = is_word(&tables::webhooks::OF, kind);
+        let Some(of) = written.owned("of").or_else(|| is_own.then(|| kind.to_string())) else {
+            problems.push(
+                provider
+                    .problem(provider.key_span("webhooks"), format!("whose webhooks come for `{name}`?"))
+                    .label(format!("a provider of kind `{kind}` sends none itself"))
+                    .help("say whose they are: webhooks: { of: mailgun, key: \"${MAILGUN_SIGNING_KEY}\" }"),
+            );
+            continue;
+        };
+        if of == "ses" && !written.has("topics") {
+            problems.push(
+                provider
+                    .problem(provider.key_span("webhooks"), "`topics` is missing")
+                    .label("anybody can own a topic that Amazon signs for")
+                    .help("name your own: topics: arn:aws:sns:eu-west-1:123456789012:mail"),
+            );
+        } else if !["key", "secret", "topics"].iter().any(|key| written.has(key)) && kind != "twilio" {
+            problems.push(
+                provider
+                    .problem(provider.key_span("webhooks"), "nothing here proves that a webhook is genuine")
+                    .label("neither `key` nor `secret`")
+                    .help("where the provider signs, write key: \"${NAME}\"; else secret: \"${NAME}\", the last part of the address"),
+            );
+        }
+        webhooks.insert(
+            name.to_string(),
+            WebhookSettings {
+                of,
+                keys: written.texts("key"),
+                secret: written.owned("secret"),
+                login: written.owned("login"),
+                topics: written.texts("topics"),
+            },
+        );
+    }
+    webhooks
 }
 
 /// A kind's own keys: whole numbers and booleans typed, all else as written.

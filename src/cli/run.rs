@@ -69,7 +69,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         roles,
         stop: stop.clone(),
     };
-    let engine = Engine::start(parts).await?;
+    let engine = Engine::start(parts).await?.hearing(serving::feedback(&store, &workspace)?);
     stop_on_signals(stop.clone());
     let mut failed = Vec::new();
     if arguments.plan_only {

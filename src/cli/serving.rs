@@ -5,14 +5,15 @@
 
 use crate::campaigns::Workspace as Applied;
 use crate::clock::Clock;
-use crate::config::{PEPPER, SIGNING, Workspace};
+use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
 use crate::customers::import::{self, EventOptions, Input, Report, Settings as ImportSettings};
 use crate::customers::keys::Keys;
-use crate::dispatch::{Compiled, Identity, Sending};
+use crate::dispatch::{Compiled, Identity, References, Sending};
+use crate::feedback::Feedback;
 use crate::kill_points::{Point, reached};
 use crate::literals::ValueType;
 use crate::segments::Samples;
-use crate::server::{self, Incoming, Intake, Site, State, Subject, Taken, View, Viewed};
+use crate::server::{self, Hooks, Incoming, Intake, Network, Site, State, Subject, Taken, View, Viewed};
 use crate::store::blocks::{Due, Person};
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
@@ -89,7 +90,12 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         journal: journal(&workspace.folder),
     });
     let stop = CancellationToken::new();
-    tokio::spawn(follow(store, state.clone(), stop.clone()));
+    match Network::new() {
+        Ok(network) => state.set_fetch(Arc::new(network)),
+        Err(why) => tracing::warn!(why, "nothing can be fetched: webhooks of SES stay closed"),
+    }
+    state.set_hooks(hooks(applied, &workspace.secrets, true));
+    tokio::spawn(follow(store, state.clone(), workspace.secrets.clone(), stop.clone()));
     let task = tokio::spawn(server::serve(listener, state, stop.clone()));
     Ok(Serving { address, stop, task })
 }
@@ -105,8 +111,23 @@ fn journal(folder: &Path) -> Option<Journal> {
         .ok()
 }
 
+/// Where webhooks come in; what stays closed is said where it is news.
+fn hooks(applied: &Applied, secrets: &Secrets, is_news: bool) -> Hooks {
+    let (doors, closed) = crate::webhooks::doors(applied, &|text| secrets.resolve(text));
+    for closed in closed.iter().filter(|_| is_news) {
+        eprintln!("{closed}");
+    }
+    Hooks { public_url: applied.public_url.trim_end_matches('/').to_string(), doors }
+}
+
+/// What reads the webhooks that were stored.
+pub fn feedback(store: &Store, workspace: &Workspace) -> anyhow::Result<Feedback> {
+    let pepper = workspace.secret(PEPPER)?;
+    Ok(Feedback::new(store.clone(), Keys::new(pepper), References::new(pepper)))
+}
+
 /// Shows pages as they are applied while the server runs.
-async fn follow(store: Store, state: State, stop: CancellationToken) {
+async fn follow(store: Store, state: State, secrets: Secrets, stop: CancellationToken) {
     // What was applied between reading the workspace and this moment is taken over too.
     let mut last = None;
     loop {
@@ -116,6 +137,7 @@ async fn follow(store: Store, state: State, stop: CancellationToken) {
             match store.load_definitions(version).await {
                 Ok(definitions) => {
                     state.set_site(Site::of(&definitions.workspace));
+                    state.set_hooks(hooks(&definitions.workspace, &secrets, last.is_some()));
                     // Tried again when it failed; a click finds its links by itself meanwhile.
                     last = state.learn_links().await.is_ok().then_some(version);
                 }
@@ -124,7 +146,8 @@ async fn follow(store: Store, state: State, stop: CancellationToken) {
                 }
             }
         }
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK) => {} }
+        state.write_counts().await;
+        tokio::select! { () = stop.cancelled() => return state.write_counts().await, () = tokio::time::sleep(LOOK) => {} }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure for a given message: the same customer, version and date give the same bytes, so a second attempt is the same message.
 
 use super::rate::Rate;
+use super::references::{KEY, mark};
 use crate::campaigns::{Campaign, Content, Coupon, Definitions, Message, MessageBody, Supply, Workspace};
 use crate::literals::zone_of;
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_of, messages};
@@ -203,8 +204,7 @@ impl Identity {
 
     /// 32 letters and digits that only we can say of this message.
     fn mark(&self, purpose: &str, message: i64) -> String {
-        let tag = hmac::sign(&self.key, format!("{purpose}\0{message}").as_bytes());
-        hex::encode(tag.as_ref().get(..16).unwrap_or_default())
+        mark(&self.key, purpose, message)
     }
 }
 
@@ -245,7 +245,7 @@ impl Composer for Identity {
             _ => None,
         };
         Ok(Composed {
-            outgoing: Outgoing { message: MessageId(due.id), body, key: self.mark("key", due.id) },
+            outgoing: Outgoing { message: MessageId(due.id), body, key: self.mark(KEY, due.id) },
             snapshot,
             language: filled.language,
         })

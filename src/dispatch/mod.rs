@@ -23,6 +23,7 @@ mod permits;
 mod ramp;
 mod rate;
 mod recover;
+mod references;
 mod retry;
 mod shares;
 mod stops;
@@ -35,6 +36,7 @@ pub use compose::{Compiled, Composed, Composer, Filled, Identity, Sending, Unsen
 pub use lanes::{Lane, Lanes};
 pub use parts::count_parts;
 pub use rate::{Rate, Rates, Turn as RateTurn};
+pub use references::References;
 
 use crate::clock::Clock;
 use crate::store::control::Brakes;

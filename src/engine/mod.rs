@@ -16,6 +16,7 @@ pub use outlets::{Opened, open};
 use crate::campaigns::Workspace;
 use crate::clock::Clock;
 use crate::dispatch::{self, Dispatcher, Lease, Outlets};
+use crate::feedback::{self, Feedback};
 use crate::plan::{self, Planner};
 use crate::store::definitions::Loaded;
 use crate::store::nodes::{EngineLock, Pulse};
@@ -121,6 +122,8 @@ pub struct Engine {
     workspace: Mutex<Option<VersionId>>,
     failed: Mutex<Vec<String>>,
     changed: Arc<Notify>,
+    /// Reads what providers have told; nobody does without it.
+    feedback: Option<Feedback>,
     _lock: EngineLock,
 }
 
@@ -167,12 +170,27 @@ impl Engine {
             workspace: Mutex::new(Some(version)),
             failed: Mutex::default(),
             changed: Arc::new(Notify::new()),
+            feedback: None,
             _lock: lock,
         };
         if engine.roles.sender {
             engine.dispatcher.recover().await?;
         }
         Ok(engine)
+    }
+
+    /// Reads also what providers have told.
+    pub fn hearing(mut self, feedback: Feedback) -> Engine {
+        self.feedback = Some(feedback);
+        self
+    }
+
+    /// The engine's ear, where it has one and this process answers the public addresses.
+    async fn hear(&self) -> Result<feedback::Turn, Error> {
+        match self.feedback.as_ref().filter(|_| self.roles.server) {
+            Some(feedback) => Ok(feedback.turn(self.clock.now()).await?),
+            None => Ok(feedback::Turn::default()),
+        }
     }
 
     /// What the last turn could not schedule or plan.
@@ -192,8 +210,9 @@ impl Engine {
             let planned = if self.roles.scheduler { self.planner.turn(self.clock.now()).await? } else { plan::Turn::default() };
             *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = planned.failed.clone();
             let sent = if self.roles.sender { self.dispatcher.turn().await? } else { dispatch::Turn::default() };
-            let next = [planned.next, sent.next].into_iter().flatten().min();
-            let is_idle = planned.planned.is_empty() && sent.handed_over == 0;
+            let heard = self.hear().await?;
+            let next = [planned.next, sent.next, heard.next].into_iter().flatten().min();
+            let is_idle = planned.planned.is_empty() && sent.handed_over == 0 && heard.done == 0;
             if self.stop.is_cancelled() || is_idle && next.is_none_or(|next| next > self.clock.now()) {
                 return Ok(next);
             }
@@ -267,12 +286,22 @@ impl Engine {
             }
             Ok::<_, Error>(())
         };
+        let hearing = async {
+            while self.feedback.is_some() && self.roles.server && !self.stop.is_cancelled() {
+                let turn = self.hear().await;
+                let Some(turn) = self.unless_temporary(turn).await? else { continue };
+                if turn.done == 0 {
+                    self.sleep_until(turn.next).await;
+                }
+            }
+            Ok::<_, Error>(())
+        };
         let stopped = async {
             self.stop.cancelled().await;
             Ok::<_, Error>(())
         };
         // Who has no role but to serve lives until it is told to stop.
-        let working = async { tokio::try_join!(planning, sending, stopped).map(|_| ()) };
+        let working = async { tokio::try_join!(planning, sending, hearing, stopped).map(|_| ()) };
         let result = tokio::select! { result = working => result, result = self.beat() => result, result = self.watch() => result };
         self.stop.cancel();
         self.end().await?;
@@ -362,6 +391,13 @@ impl Engine {
                 let mut wakes = changed;
                 if self.roles.scheduler {
                     let waiting = self.store.starts_wait().await.map_err(Error::from);
+                    match self.unless_temporary(waiting).await? {
+                        Some(waiting) => wakes |= waiting,
+                        None => break,
+                    }
+                }
+                if let Some(feedback) = self.feedback.as_ref().filter(|_| self.roles.server) {
+                    let waiting = feedback.waits().await.map_err(Error::from);
                     match self.unless_temporary(waiting).await? {
                         Some(waiting) => wakes |= waiting,
                         None => break,

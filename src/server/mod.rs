@@ -1,10 +1,11 @@
-//! The public addresses over HTTP: open pixel, redirects, unsubscription, confirmation, preferences, view in browser, conversions, events.
+//! The public addresses over HTTP: open pixel, redirects, unsubscription, confirmation, preferences, view in browser, conversions, events, webhooks.
 //!
 //! Thin: tokens are read by `tracking`, everything is kept by `store`. GET and HEAD never change a consent. A response is answered when it
 //! is durable. While the database is away, hits go to the journal of this machine, redirects work from the links that are kept in memory with
 //! their version, and unsubscriptions are answered 503, so that mailbox providers try again: one counts when those who send can see it.
 
 mod confirm;
+mod hooks;
 mod intake;
 mod pages;
 mod preferences;
@@ -14,6 +15,7 @@ mod view;
 mod visitor;
 mod words;
 
+pub use hooks::{Fetch, Hooks, Network};
 pub use intake::{Incoming, Intake, Subject, Taken, Worth};
 pub use view::{View, Viewed};
 
@@ -104,6 +106,7 @@ pub(crate) struct Inner {
     /// Versions never change.
     links: RwLock<HashMap<i64, Arc<VersionLinks>>>,
     places: Semaphore,
+    desk: hooks::Desk,
 }
 
 /// Requests answered at once; who comes beyond is asked to come again.
@@ -128,6 +131,7 @@ impl State {
             intake: settings.intake,
             links: RwLock::default(),
             places: Semaphore::new(AT_ONCE),
+            desk: hooks::Desk::default(),
         }))
     }
 
@@ -139,6 +143,23 @@ impl State {
 }
 
 impl State {
+    /// Where webhooks come in, as they are now; there are none before.
+    pub fn set_hooks(&self, hooks: Hooks) {
+        self.0.desk.set(hooks);
+    }
+
+    /// What fetches Amazon's certificates; without it nothing of SES is taken.
+    pub fn set_fetch(&self, fetch: Arc<dyn Fetch>) {
+        self.0.desk.set_fetch(fetch);
+    }
+
+    /// Writes how many webhooks came and were refused; to be called now and then.
+    pub async fn write_counts(&self) {
+        if let Err(error) = self.0.store.count_hooks(&self.0.desk.take_counts()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "webhooks could not be counted");
+        }
+    }
+
     /// Takes the links of the newest versions into memory, so that redirects work when the database is away; after a start and after an apply.
     pub async fn learn_links(&self) -> Result<(), crate::store::Error> {
         let newest = self.0.store.newest_links(VERSIONS / 10).await?;
@@ -185,6 +206,8 @@ pub fn router(state: State) -> Router {
         .route("/x/{token}", get(intake::image_of_token))
         .route("/conversions", post(intake::conversion))
         .route("/events", post(intake::events))
+        .route("/hooks/{provider}", any(hooks::open).layer(DefaultBodyLimit::max(hooks::LARGEST)))
+        .route("/hooks/{provider}/{secret}", any(hooks::open_secret).layer(DefaultBodyLimit::max(hooks::LARGEST)))
         .route("/healthz", get(health))
         .fallback(|request: Request| async move { pages::not_found(request.headers()) })
         .layer(DefaultBodyLimit::max(1 << 20))

@@ -23,6 +23,7 @@ pub mod definitions;
 pub mod events;
 pub mod filling;
 pub mod filling_events;
+pub mod hooks;
 pub mod ledger;
 pub mod links;
 pub mod missed;

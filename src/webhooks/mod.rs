@@ -10,6 +10,7 @@ mod bird;
 mod bounces;
 mod brevo;
 mod fields;
+mod locks;
 mod mailersend;
 mod mailgun;
 mod mailjet;
@@ -26,6 +27,7 @@ mod signing;
 mod sms_ru;
 mod smsc;
 mod sparkpost;
+mod stored;
 mod sweego;
 mod told;
 mod turbosms;
@@ -33,6 +35,8 @@ mod twilio;
 mod unisender_go;
 mod vonage;
 
+pub use locks::{Door, doors};
+pub use stored::Stored;
 pub use told::{Keyword, List, Told, What};
 
 use crate::types::Time;
@@ -228,8 +232,17 @@ pub fn signs(kind: Kind) -> bool {
 
 /// What a request tells. The error is for the log and for who looks at what could not be read.
 pub fn read(kind: Kind, request: &Request<'_>) -> Result<Vec<Told>, String> {
-    kind.read_request(request).map_err(|why| why.to_string())
+    let mut told = kind.read_request(request).map_err(|why| why.to_string())?;
+    // Some hand nothing back but the address that they were given.
+    let query = fields::pairs(request.query().as_bytes());
+    if let (Some(reference), [only]) = (fields::owned(&query, REFERENCE), told.as_mut_slice()) {
+        only.echoes.push(reference);
+    }
+    Ok(told)
 }
+
+/// The parameter of a callback's address that holds a message's reference.
+const REFERENCE: &str = "posthaste_message";
 
 /// Bytes that are the same when the provider sends the same request again, and differ otherwise: what it is stored once under.
 pub fn dedupe(kind: Kind, request: &Request<'_>) -> Vec<u8> {

@@ -3,10 +3,11 @@
 use crate::store::responses::Scope;
 use crate::store::tallies::Bounce;
 use crate::types::Time;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One happening to one person's message.
-#[derive(Debug, Clone, PartialEq)]
+/// One happening to one person's message. Its JSON is what is kept while the message is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     pub what: What,
     /// The provider's own word for it.
@@ -32,7 +33,7 @@ pub struct Told {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// The provider has the message: nothing new, but proof for one that is uncertain.
     Accepted,
@@ -68,7 +69,7 @@ pub enum What {
 }
 
 /// What the provider has taken a text for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keyword {
     Stop,
     Start,
@@ -76,7 +77,7 @@ pub enum Keyword {
 }
 
 /// Why an address is on a provider's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum List {
     Bounced,
     Invalid,

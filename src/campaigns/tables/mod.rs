@@ -7,6 +7,7 @@ pub mod message;
 pub mod policy;
 pub mod provider;
 pub mod test;
+pub mod webhooks;
 pub mod workspace;
 
 use super::fields::{Choice, Shape};

@@ -92,7 +92,7 @@ pub async fn run(_global: &Global, arguments: Demo) -> anyhow::Result<Exit> {
         roles: Roles::ALL,
         stop: CancellationToken::new(),
     };
-    let engine = Engine::start(parts).await?;
+    let engine = Engine::start(parts).await?.hearing(serving::feedback(&store, &workspace)?);
     let key = workspace.secret("POSTHASTE_API_KEY")?.to_string();
     let told = days::pass(days::Days {
         engine: &engine,

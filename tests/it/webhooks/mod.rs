@@ -1,5 +1,8 @@
 //! Webhooks of providers: proved, read, and what they change.
 
+mod files;
+mod intake;
+mod office;
 mod samples;
 mod signatures;
 

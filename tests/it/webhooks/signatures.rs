@@ -410,19 +410,19 @@ fn another_address_does_not_fit_where_the_address_is_signed() {
 }
 
 /// A topic's message signed by a key of our own.
-struct Topic {
+pub struct Topic {
     key: aws_lc_rs::rsa::KeyPair,
-    certificate: String,
+    pub certificate: String,
 }
 
 impl Topic {
-    fn new() -> Topic {
+    pub fn new() -> Topic {
         let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["sns.example.com".into()]).unwrap().self_signed(&pair).unwrap();
         Topic { key: aws_lc_rs::rsa::KeyPair::from_pkcs8(&pair.serialize_der()).unwrap(), certificate: certificate.pem() }
     }
 
-    fn says(&self, version: &str, changes: &[(&str, &str)]) -> Hook {
+    pub fn says(&self, version: &str, changes: &[(&str, &str)]) -> Hook {
         let mut body = serde_json::json!({
             "Type": "Notification", "MessageId": "m1", "TopicArn": "arn:ours", "Message": "{}", "Timestamp": "2027-03-01T10:00:00.000Z",
             "SignatureVersion": version, "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/x.pem",
@@ -430,7 +430,7 @@ impl Topic {
         for (name, value) in changes {
             body[*name] = Value::from(*value);
         }
-        let signed: String = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"]
+        let signed: String = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
             .iter()
             .filter_map(|name| Some(format!("{name}\n{}\n", body[*name].as_str()?)))
             .collect();

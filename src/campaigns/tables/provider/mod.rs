@@ -49,6 +49,7 @@ pub static PROVIDER: Table = Table {
         optional("countries", Shape::List(&Shape::Country), "all", "Only for addresses in these countries"),
         optional("weight", Shape::Whole { least: 0, most: 1000 }, "1", "Share of the messages among providers of one channel"),
         optional("backup", Shape::Boolean, "false", "Used only when the others cannot"),
+        optional("webhooks", Shape::Map(&super::webhooks::WEBHOOKS), "none", "How what it tells us is checked"),
     ],
 };
 

@@ -1,0 +1,106 @@
+//! What a happening changes: the response that is recorded, and the addresses that are suppressed.
+
+use super::{Applied, Case, Feedback};
+use crate::store::hooks::Candidate;
+use crate::store::micros;
+use crate::store::responses::{ResponseRow, Scope};
+use crate::store::suppressions::SuppressionRow;
+use crate::store::tallies::Bounce;
+use crate::tracking::judge::{Agent, agent};
+use crate::types::{Channel, MessageId, Response, SuppressionReason, Verdict};
+use crate::webhooks::{List, Told, What};
+
+/// Whether something is worth waiting for its message.
+pub(super) fn matters(what: &What) -> bool {
+    !matches!(what, What::Accepted | What::Deferred | What::Subscribed | What::Answered | What::Nothing | What::Text { .. })
+}
+
+/// What is recorded of a message; `None` where there is nothing to record.
+pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> Option<ResponseRow> {
+    let told = &case.told;
+    let (response, bounce, scope) = match &told.what {
+        What::Delivered => (Response::Delivered, None, Scope::Topic),
+        What::Bounced(bounce) => (Response::Bounced, Some(*bounce), Scope::Topic),
+        What::Complained => (Response::Complained, None, Scope::Everything),
+        What::Unsubscribed(scope) => (Response::Unsubscribed, None, *scope),
+        // The provider does not send to who has left: for us they have left, too.
+        What::Listed(List::Unsubscribed) => (Response::Unsubscribed, None, Scope::Everything),
+        // It did not go out, and says nothing new of the address: counted beside the bounces of a dead one, not among them.
+        What::Listed(_) | What::Failed => (Response::Bounced, Some(Bounce::Blocked), Scope::Topic),
+        What::Opened { .. } => (Response::Opened, None, Scope::Topic),
+        // Our own links are counted when they are followed.
+        What::Clicked { .. } if told.url.as_ref().is_some_and(|url| is_ours(url, &applied.public_url)) => return None,
+        What::Clicked { .. } => (Response::Clicked, None, Scope::Topic),
+        What::Accepted | What::Deferred | What::Subscribed | What::Answered | What::Text { .. } | What::Nothing => return None,
+    };
+    Some(ResponseRow {
+        message: MessageId(message.id),
+        response,
+        at: case.at(),
+        received_at: crate::store::from_micros(case.received_at),
+        link: 0,
+        visit: None,
+        verdict: verdict(told),
+        bounce,
+        scope,
+        source: source(case),
+        source_key: case.key(),
+    })
+}
+
+fn is_ours(url: &str, public_url: &str) -> bool {
+    url.strip_prefix(public_url.trim_end_matches('/')).is_some_and(|path| path.starts_with("/c/"))
+}
+
+/// A provider says so, or the program that came is a known machine.
+fn verdict(told: &Told) -> Verdict {
+    let machine = match told.what {
+        What::Opened { machine } | What::Clicked { machine } => machine || told.agent.as_deref().is_some_and(is_machine),
+        _ => false,
+    };
+    if machine { Verdict::Machine } else { Verdict::Human }
+}
+
+fn is_machine(name: &str) -> bool {
+    !name.is_empty() && matches!(agent(name), Agent::Prefetch | Agent::Robot)
+}
+
+/// Characters of a source: of what was said, its beginning.
+const LONGEST: usize = 300;
+
+/// The provider's name, and what it said where that explains something.
+fn source(case: &Case) -> String {
+    let told = &case.told;
+    let said = match told.what {
+        What::Bounced(_) | What::Listed(_) | What::Failed => told.reply.as_ref().or(told.note.as_ref()),
+        _ => None,
+    };
+    let mut source = match said {
+        Some(said) => format!("{}: {}", case.provider, said.trim()),
+        None => case.provider.clone(),
+    };
+    source.retain(|c| !c.is_control());
+    source.truncate(source.floor_char_boundary(LONGEST));
+    source
+}
+
+impl Feedback {
+    /// An address that the provider has on its list, or whose owner complained; known or not: whoever imports it later is not sent to either.
+    pub(super) fn suppressed(&self, case: &Case, message: Option<&Candidate>) -> Option<SuppressionRow> {
+        let reason = match case.told.what {
+            What::Listed(List::Bounced | List::Invalid | List::Complained | List::Other) => SuppressionReason::Provider,
+            What::Complained => SuppressionReason::Complaint,
+            _ => return None,
+        };
+        let address = message.and_then(|message| message.address.as_deref()).or(case.told.person.as_deref())?;
+        let channel = match message.and_then(|message| Channel::from_code(message.channel)) {
+            Some(channel) => channel,
+            None if address.contains('@') => Channel::Email,
+            // Which form a strange number has is not known.
+            None => return None,
+        };
+        let key = self.keys.address(channel, address);
+        let since = micros(case.at());
+        Some(SuppressionRow { key, channel: channel.code(), reason, since, until: None, source: source(case) })
+    }
+}

@@ -1,0 +1,53 @@
+//! Which message a happening belongs to: by the reference that we gave the provider, which only we can say, else by the provider's own number and
+//! the address.
+
+use super::{Case, Feedback, Found};
+use crate::store::Error;
+use crate::store::hooks::Candidate;
+use crate::types::{Channel, MessageId};
+use std::collections::{BTreeSet, HashMap};
+
+impl Feedback {
+    /// For each case its message, in their order.
+    pub(super) async fn find(&self, cases: &[Case]) -> Result<Vec<Found>, Error> {
+        let references: Vec<Option<MessageId>> = cases.iter().map(|case| self.reference(case)).collect();
+        let numbers: BTreeSet<i64> = references.iter().flatten().map(|message| message.0).collect();
+        let numbered = self.store.messages_numbered(&numbers.into_iter().collect::<Vec<_>>()).await?;
+        let numbered: HashMap<i64, Candidate> = numbered.into_iter().map(|candidate| (candidate.id, candidate)).collect();
+        let unnamed = cases.iter().zip(&references).filter(|(_, reference)| reference.is_none());
+        let names: BTreeSet<String> = unnamed.flat_map(|(case, _)| case.told.ids.iter().cloned()).collect();
+        let called = self.store.messages_called(&names.into_iter().collect::<Vec<_>>()).await?;
+        let found = |(case, reference): (&Case, &Option<MessageId>)| match reference {
+            Some(message) => numbered.get(&message.0).cloned(),
+            None => named(case, &called),
+        };
+        Ok(cases.iter().zip(&references).map(found).collect())
+    }
+
+    fn reference(&self, case: &Case) -> Option<MessageId> {
+        case.told.echoes.iter().find_map(|echo| self.references.read(echo))
+    }
+}
+
+/// The one message that this provider calls so and that went to this address. A batch may have one number for all its messages, so a number alone is
+/// not enough where the provider says to whom.
+fn named(case: &Case, called: &[Candidate]) -> Found {
+    let fits = |candidate: &&Candidate| {
+        candidate.provider.as_deref() == Some(case.provider.as_str())
+            && candidate.provider_id.as_ref().is_some_and(|id| case.told.ids.contains(id))
+            && case.told.person.as_ref().is_none_or(|person| is_same(candidate, person))
+    };
+    let mut fitting = called.iter().filter(fits);
+    let first = fitting.next()?;
+    // Two messages to one address in one batch cannot be told apart.
+    fitting.next().is_none().then(|| first.clone())
+}
+
+fn is_same(candidate: &Candidate, person: &str) -> bool {
+    let Some(address) = candidate.address.as_deref() else { return false };
+    if candidate.channel == Channel::Sms.code() {
+        let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
+        return digits(address) == digits(person);
+    }
+    address.eq_ignore_ascii_case(person.trim_matches(['<', '>'])) || address.to_lowercase() == person.to_lowercase()
+}

@@ -1,0 +1,207 @@
+//! What providers have told us, worked off: stored webhooks are read, matched to their messages, and recorded.
+//!
+//! Everything here may be done twice and in any order: recording is idempotent (a happening has a key) and states go by rank, not by arrival. So a
+//! crash at any point, or two processes at once, change nothing. What is told of a message that is not known (a webhook may beat our own commit, or
+//! tell of somebody else's mail) is kept and looked at again for 72 hours.
+
+mod effects;
+mod matching;
+
+use crate::customers::keys::Keys;
+use crate::dispatch::References;
+use crate::store::hooks::{Candidate, Hook, Orphan};
+use crate::store::responses::{Counting, digest};
+use crate::store::{self, Store, from_micros, micros};
+use crate::tracking::judge;
+use crate::types::{MessageId, MessageState, Time, VersionId};
+use crate::webhooks::{Kind, Stored, Told, What};
+use chrono::TimeDelta;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Requests of one step: what they tell is recorded in transactions of at most [`AT_ONCE`] rows.
+const HOOKS: i64 = 50;
+/// Rows of one transaction: none on SQLite takes longer than 50 ms.
+const AT_ONCE: usize = 200;
+/// Orphans looked at in one step.
+const ORPHANS: i64 = 500;
+/// How long an unknown message is waited for (standards.md §3.1).
+const WAIT: TimeDelta = TimeDelta::hours(72);
+/// Requests that were read are remembered so long, so that they are known when they come again.
+const REMEMBERED: TimeDelta = TimeDelta::days(7);
+/// Those that could not be read are kept so long for people.
+const KEPT: TimeDelta = TimeDelta::days(30);
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// Requests and orphans that were looked at.
+    pub done: usize,
+    /// When the next orphan is due.
+    pub next: Option<Time>,
+}
+
+/// Works off what providers have told.
+pub struct Feedback {
+    store: Store,
+    keys: Keys,
+    references: References,
+    applied: Mutex<Option<(VersionId, Arc<Applied>)>>,
+    tidied_at: Mutex<Option<Time>>,
+}
+
+/// What is needed of the applied workspace.
+struct Applied {
+    counting: Counting,
+    public_url: String,
+}
+
+/// One happening, from a request or kept before.
+struct Case {
+    provider: String,
+    told: Told,
+    received_at: i64,
+    /// It was kept before.
+    is_orphan: bool,
+}
+
+impl Case {
+    /// The same for the same happening told again.
+    fn key(&self) -> [u8; 16] {
+        digest(&[b"webhook", self.provider.as_bytes(), self.told.id.as_bytes()])
+    }
+
+    fn at(&self) -> Time {
+        self.told.at.unwrap_or_else(|| from_micros(self.received_at))
+    }
+}
+
+impl Feedback {
+    pub fn new(store: Store, keys: Keys, references: References) -> Feedback {
+        Feedback { store, keys, references, applied: Mutex::default(), tidied_at: Mutex::default() }
+    }
+
+    /// Whether anything waits that came in.
+    pub async fn waits(&self) -> Result<bool, store::Error> {
+        self.store.hooks_wait().await
+    }
+
+    /// Reads what waits, at most so much as one step holds, and looks at the orphans that are due.
+    pub async fn turn(&self, now: Time) -> Result<Turn, store::Error> {
+        let hooks = self.store.waiting_hooks(HOOKS).await?;
+        let orphans = self.store.due_orphans(now, ORPHANS).await?;
+        let done = hooks.len() + orphans.len();
+        if done > 0 {
+            self.work_off(&hooks, orphans, now).await?;
+        }
+        self.tidy(now).await?;
+        Ok(Turn { done, next: self.store.next_orphan().await? })
+    }
+
+    async fn work_off(&self, hooks: &[Hook], orphans: Vec<Orphan>, now: Time) -> Result<(), store::Error> {
+        let Some(applied) = self.applied().await? else { return Ok(()) };
+        let (mut read, mut unread, mut cases) = (Vec::new(), Vec::new(), Vec::new());
+        for hook in hooks {
+            let told = match Kind::from_word(&hook.kind) {
+                Some(kind) => Stored::told(kind, &hook.request),
+                None => Err(format!("`{}` is no provider whose webhooks can be read", hook.kind)),
+            };
+            match told {
+                Ok(told) => {
+                    read.push(hook.id);
+                    let case = |told| Case { provider: hook.provider.clone(), told, received_at: hook.received_at, is_orphan: false };
+                    cases.extend(told.into_iter().map(case));
+                }
+                Err(why) => {
+                    tracing::warn!(provider = hook.provider, hook = hook.id, why, "a webhook cannot be read; it is kept");
+                    unread.push((hook.id, why));
+                }
+            }
+        }
+        let mut lost = Vec::new();
+        for orphan in orphans {
+            match serde_json::from_str(&orphan.told) {
+                Ok(told) => cases.push(Case { provider: orphan.provider, told, received_at: orphan.received_at, is_orphan: true }),
+                Err(error) => {
+                    tracing::error!(provider = orphan.provider, %error, told = orphan.told, "a kept happening cannot be read any more");
+                    lost.push((orphan.provider, orphan.key));
+                }
+            }
+        }
+        self.store.drop_orphans(&lost).await?;
+        for chunk in cases.chunks(AT_ONCE) {
+            self.record(chunk, &applied, now).await?;
+        }
+        // Only now: whoever dies before reads them again.
+        self.store.finish_hooks(&read, &unread).await
+    }
+
+    async fn record(&self, cases: &[Case], applied: &Applied, now: Time) -> Result<(), store::Error> {
+        let found = self.find(cases).await?;
+        let (mut rows, mut proven, mut suppressed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut settled, mut unknown) = (Vec::new(), Vec::new());
+        for (case, message) in cases.iter().zip(&found) {
+            // What concerns the address does not wait for the message.
+            suppressed.extend(self.suppressed(case, message.as_ref()));
+            match message {
+                Some(message) => {
+                    rows.extend(effects::response(case, message, applied));
+                    if message.state == MessageState::Uncertain.code() && case.told.what != What::Nothing {
+                        proven.push(MessageId(message.id));
+                    }
+                    settled.push(case);
+                }
+                None if effects::matters(&case.told.what) && now - from_micros(case.received_at) < WAIT => unknown.push(case),
+                None => settled.push(case),
+            }
+        }
+        self.store.keep_suppressions(&suppressed).await?;
+        self.store.record_responses(&rows, &applied.counting).await?;
+        self.store.settle_proven(&proven).await?;
+        let orphan = |case: &&Case| Orphan {
+            provider: case.provider.clone(),
+            key: case.key(),
+            told: serde_json::to_string(&case.told).unwrap_or_default(),
+            received_at: case.received_at,
+            next_at: micros(now + again(now - from_micros(case.received_at))),
+        };
+        self.store.keep_orphans(&unknown.iter().map(orphan).collect::<Vec<_>>()).await?;
+        let over: Vec<_> = settled.iter().filter(|case| case.is_orphan).map(|case| (case.provider.clone(), case.key())).collect();
+        self.store.drop_orphans(&over).await
+    }
+
+    async fn applied(&self) -> Result<Option<Arc<Applied>>, store::Error> {
+        let Some(version) = self.store.applied_workspace_id().await? else { return Ok(None) };
+        if let Some((known, applied)) = &*lock(&self.applied)
+            && *known == version
+        {
+            return Ok(Some(applied.clone()));
+        }
+        let workspace = self.store.load_definitions(version).await?.workspace;
+        let counting = Counting { zone: workspace.zone, slot: 0, judge: judge::judge };
+        let applied = Arc::new(Applied { counting, public_url: workspace.public_url.clone() });
+        *lock(&self.applied) = Some((version, applied.clone()));
+        Ok(Some(applied))
+    }
+
+    /// Once an hour: what is old goes.
+    async fn tidy(&self, now: Time) -> Result<(), store::Error> {
+        if lock(&self.tidied_at).is_some_and(|at| now - at < TimeDelta::hours(1)) {
+            return Ok(());
+        }
+        self.store.forget_hooks(now - REMEMBERED, now - KEPT).await?;
+        *lock(&self.tidied_at) = Some(now);
+        Ok(())
+    }
+}
+
+/// Soon at first, when our own commit may be on its way; then ever later.
+fn again(age: TimeDelta) -> TimeDelta {
+    (age / 2).clamp(TimeDelta::seconds(2), TimeDelta::hours(6))
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A message that was found, or none.
+type Found = Option<Candidate>;

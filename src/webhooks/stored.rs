@@ -1,0 +1,38 @@
+//! A request as it is kept between its answer and its reading.
+
+use super::{Kind, Request, Told, read};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// A request as it is stored until it is read: of the address its query, of the headers those that matter for reading.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Stored {
+    method: String,
+    query: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// Headers that a provider's file looks at when it reads.
+const KEPT: [&str; 3] = ["content-type", "svix-id", "webhook-id"];
+
+impl Stored {
+    /// What is stored; the error says what went wrong on our side.
+    pub fn pack(request: &Request<'_>) -> Result<Vec<u8>, String> {
+        let headers = KEPT.iter().filter_map(|name| Some((name.to_string(), request.header(name)?.to_string()))).collect();
+        let body = STANDARD.encode(request.body);
+        let stored = Stored { method: request.method.to_string(), query: request.query().to_string(), headers, body };
+        let text = serde_json::to_vec(&stored).map_err(|error| error.to_string())?;
+        zstd::encode_all(text.as_slice(), 1).map_err(|error| error.to_string())
+    }
+
+    /// What a stored request tells; the error says why it cannot be read.
+    pub fn told(kind: Kind, stored: &[u8]) -> Result<Vec<Told>, String> {
+        let text = zstd::decode_all(stored).map_err(|error| error.to_string())?;
+        let stored: Stored = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let body = STANDARD.decode(&stored.body).map_err(|error| error.to_string())?;
+        let url = format!("https://stored/?{}", stored.query);
+        read(kind, &Request { method: &stored.method, url: &url, headers: &stored.headers, body: &body })
+    }
+}

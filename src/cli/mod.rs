@@ -20,6 +20,7 @@ pub mod plan;
 pub mod preview;
 pub mod providers;
 pub mod render;
+pub mod replies;
 pub mod report;
 pub mod run;
 pub mod schedule;
@@ -170,6 +171,8 @@ pub enum Command {
     Providers(providers::Arguments),
     /// What a bounce, complaint or reply says
     Bounces(bounces::Arguments),
+    /// Texts of people who may have meant to leave; decide what they meant
+    Replies(replies::Arguments),
     /// The engines that share this database, and what they do
     Nodes(nodes::Arguments),
     /// A campaign's message as one customer would get it; nothing is sent
@@ -242,6 +245,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
         Command::Providers(arguments) => providers::run(&global, arguments).await,
         Command::Bounces(arguments) => bounces::run(&global, arguments).await,
+        Command::Replies(arguments) => replies::run(&global, arguments).await,
         Command::Nodes(arguments) => nodes::run(&global, arguments).await,
         Command::Preview(arguments) => preview::run(&global, arguments).await,
         Command::Apply(arguments) => apply::run(&global, arguments).await,

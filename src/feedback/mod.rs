@@ -5,7 +5,12 @@
 //! tell of somebody else's mail) is kept and looked at again for 72 hours.
 
 mod effects;
+mod keywords;
 mod matching;
+mod texts;
+
+pub use keywords::{Meaning, meaning};
+pub use texts::EVENT as TEXT_EVENT;
 
 use crate::customers::keys::Keys;
 use crate::dispatch::References;
@@ -13,9 +18,10 @@ use crate::store::hooks::{Candidate, Hook, Orphan};
 use crate::store::responses::{Counting, digest};
 use crate::store::{self, Store, from_micros, micros};
 use crate::tracking::judge;
-use crate::types::{MessageId, MessageState, Time, VersionId};
+use crate::types::{Channel, MessageId, MessageState, Time, VersionId};
 use crate::webhooks::{Kind, Stored, Told, What};
 use chrono::TimeDelta;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Requests of one step: what they tell is recorded in transactions of at most [`AT_ONCE`] rows.
@@ -53,6 +59,21 @@ pub struct Feedback {
 struct Applied {
     counting: Counting,
     public_url: String,
+    currency: String,
+    /// Topic → the identity that its messages come from, where they go by SMS.
+    senders: BTreeMap<String, Option<String>>,
+}
+
+impl Applied {
+    /// The topics whose texts come from the same sender as this one's; none where it is not known any more.
+    fn of_one_sender(&self, topic: &str) -> Vec<String> {
+        let Some(sender) = self.senders.get(topic) else { return Vec::new() };
+        self.senders
+            .iter()
+            .filter(|(known, other)| known.as_str() == topic || sender.is_some() && *other == sender)
+            .map(|(known, _)| known.clone())
+            .collect()
+    }
 }
 
 /// One happening, from a request or kept before.
@@ -140,6 +161,7 @@ impl Feedback {
         let (mut rows, mut proven, mut suppressed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut settled, mut unknown) = (Vec::new(), Vec::new());
         for (case, message) in cases.iter().zip(&found) {
+            rows.extend(self.hear(case, applied).await?);
             // What concerns the address does not wait for the message.
             suppressed.extend(self.suppressed(case, message.as_ref()));
             match message {
@@ -178,7 +200,10 @@ impl Feedback {
         }
         let workspace = self.store.load_definitions(version).await?.workspace;
         let counting = Counting { zone: workspace.zone, slot: 0, judge: judge::judge };
-        let applied = Arc::new(Applied { counting, public_url: workspace.public_url.clone() });
+        let by_sms = workspace.topics.iter().filter(|(_, topic)| topic.channels.contains(&Channel::Sms));
+        let senders = by_sms.map(|(key, topic)| (key.clone(), topic.from.clone())).collect();
+        let applied =
+            Arc::new(Applied { counting, public_url: workspace.public_url.clone(), currency: workspace.currency.clone(), senders });
         *lock(&self.applied) = Some((version, applied.clone()));
         Ok(Some(applied))
     }

@@ -33,6 +33,7 @@ pub mod people_once;
 pub mod planning;
 pub mod planning_right;
 pub mod rates;
+pub mod replies;
 pub mod reports;
 pub mod reservations;
 pub mod responses;

@@ -23,6 +23,7 @@ mod schedules;
 mod select;
 mod simulate;
 mod smpp;
+mod storm;
 mod tls;
 mod triggers;
 mod ledger;

@@ -24,11 +24,11 @@ const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537
 const KEY: &str = "a key of the shop";
 
 /// A server over a seeded database, at five minutes after acceptance.
-struct World {
-    store: Store,
-    name: &'static str,
-    tokens: Arc<Tokens>,
-    clock: Clock,
+pub struct World {
+    pub store: Store,
+    pub name: &'static str,
+    pub tokens: Arc<Tokens>,
+    pub clock: Clock,
     client: Client,
     address: String,
     taken: Arc<Basket>,
@@ -83,10 +83,15 @@ fn site() -> Site {
 }
 
 async fn worlds() -> Vec<World> {
+    worlds_of(3).await
+}
+
+/// With so many people and messages.
+pub async fn worlds_of(people: i64) -> Vec<World> {
     let mut worlds = Vec::new();
     for database in databases().await {
         let store = database.store.clone();
-        seed(&store, 3).await;
+        seed(&store, people).await;
         use Field::*;
         let fields = [
             ("id", Long),
@@ -137,8 +142,8 @@ impl Drop for World {
     }
 }
 
-struct Answer {
-    status: StatusCode,
+pub struct Answer {
+    pub status: StatusCode,
     headers: reqwest::header::HeaderMap,
     body: String,
 }
@@ -150,7 +155,7 @@ impl Answer {
 }
 
 impl World {
-    async fn ask(&self, method: Method, path: &str) -> Answer {
+    pub async fn ask(&self, method: Method, path: &str) -> Answer {
         self.send(self.client.request(method, format!("{}{path}", self.address)).header("accept", "*/*")).await
     }
     async fn get(&self, path: &str) -> Answer {
@@ -158,6 +163,11 @@ impl World {
     }
     async fn post(&self, path: &str, content_type: &str, body: &str) -> Answer {
         self.send(self.client.post(format!("{}{path}", self.address)).header("content-type", content_type).body(body.to_string())).await
+    }
+    /// As a program that calls itself so and says that it comes from there.
+    pub async fn visit(&self, method: Method, path: &str, agent: &str, from: &str) -> StatusCode {
+        let request = self.client.request(method, format!("{}{path}", self.address));
+        self.send(request.header("accept", "*/*").header("user-agent", agent).header("x-forwarded-for", from)).await.status
     }
     async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
@@ -167,7 +177,7 @@ impl World {
             body: String::from_utf8_lossy(&response.bytes().await.unwrap()).into(),
         }
     }
-    fn link(&self, message: i64, link: u32, utm: bool, target: Option<&str>) -> String {
+    pub fn link(&self, message: i64, link: u32, utm: bool, target: Option<&str>) -> String {
         let click = Click {
             message: MessageId(message),
             version: VersionId(1),
@@ -178,13 +188,13 @@ impl World {
         };
         format!("/c/{}", self.tokens.sign_click(&click))
     }
-    fn path(&self, letter: char, kind: Kind, message: i64) -> String {
+    pub fn path(&self, letter: char, kind: Kind, message: i64) -> String {
         format!("/{letter}/{}", self.tokens.sign(kind, MessageId(message)))
     }
     async fn events(&self) -> i64 {
         read(&self.store, "SELECT COUNT(*), COUNT(*), COUNT(*) FROM events").await[0].0
     }
-    async fn consents(&self) -> Vec<(i64, i64, i64)> {
+    pub async fn consents(&self) -> Vec<(i64, i64, i64)> {
         read(&self.store, "SELECT CAST(state AS BIGINT), COUNT(*), MIN(customer_id) FROM consents GROUP BY state ORDER BY 1").await
     }
 }

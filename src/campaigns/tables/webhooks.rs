@@ -44,7 +44,7 @@ pub static WEBHOOKS: Table = Table {
             "What they are signed with, as \"${NAME}\"; several while keys are exchanged",
         ),
         optional("secret", Shape::Secret, "none", "Last part of the address, at least 22 random characters, as \"${NAME}\""),
-        optional("login", Shape::Secret, "none", "User and password of the Basic login, as \"user:${NAME}\""),
+        optional("login", Shape::Secret, "none", "Basic login: \"${NAME}\", which holds user:password"),
         optional("topics", Shape::OneOrList(&Shape::Text), "none", "SNS topics of ours, for ses: arn:aws:sns:eu-west-1:123456789012:mail"),
     ],
 };

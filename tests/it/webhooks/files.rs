@@ -16,7 +16,7 @@ fn workspace(providers: &str) -> Result<campaigns::Workspace, String> {
 #[test]
 fn doors_are_those_that_the_files_open() {
     let workspace = workspace(
-        r#"  mail: { channel: email, kind: smtp, host: smtp.example, webhooks: { of: mailgun, key: [ "${NEW}", "${OLD}" ], login: "user:${NEW}" } }
+        r#"  mail: { channel: email, kind: smtp, host: smtp.example, webhooks: { of: mailgun, key: [ "${NEW}", "${OLD}" ], login: "${NEW}" } }
   plain: { channel: email, kind: smtp, host: smtp.example }
   texts: { channel: sms, kind: twilio, account: AC1, token: "${TOKEN}", webhooks: {} }
   topic: { channel: email, kind: smtp, host: smtp.example, webhooks: { of: ses, topics: "arn:aws:sns:eu-west-1:1:mail" } }
@@ -36,7 +36,7 @@ fn doors_are_those_that_the_files_open() {
     assert_eq!(
         open,
         [
-            ("mail", Kind::Mailgun, vec!["NEW".to_string(), "OLD".to_string()], Some("user:NEW".to_string())),
+            ("mail", Kind::Mailgun, vec!["NEW".to_string(), "OLD".to_string()], Some("NEW".to_string())),
             ("texts", Kind::Twilio, vec!["TOKEN".to_string()], None),
             ("topic", Kind::Ses, vec![], None),
         ]

@@ -5,6 +5,8 @@ mod intake;
 mod office;
 mod samples;
 mod signatures;
+mod texts;
+mod validator;
 
 use posthaste::types::Time;
 use posthaste::webhooks::{self, Kind, Locks, Refused, Request};

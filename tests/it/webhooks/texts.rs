@@ -1,0 +1,200 @@
+//! Texts from outside: who leaves, who comes back, and who may have meant to.
+
+use super::office::{Office, PROVIDER, sent};
+use crate::databases::{Database, databases};
+use crate::processes::{command, posthaste};
+use crate::world::{PEPPER, World, advertising};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use posthaste::customers::keys::Keys;
+use posthaste::store::consents::ConsentRow;
+use posthaste::types::{Channel, ConsentState};
+use posthaste::webhooks::{Kind, Locks};
+use reqwest::StatusCode;
+use url::form_urlencoded::Serializer;
+
+const TEXT: &str = advertising!(
+    "audience: { segment: everyone, holdout: 0% }\n",
+    "schedule: { at: 2027-03-01 10:00 }\n",
+    "message: { channel: sms, text: \"20% off\" }\n",
+);
+
+const AGAIN: &str = advertising!(
+    "audience: { segment: everyone, holdout: 0% }\n",
+    "schedule: { at: 2027-03-02 10:00 }\n",
+    "message: { channel: sms, text: \"Last day\" }\n",
+);
+
+/// People with these numbers, who agreed to offers by SMS with a record, and to whom a text has gone.
+async fn texted(database: &Database, numbers: &[&str]) -> Office {
+    let mut world = World::new(database);
+    world.campaign("sale", TEXT);
+    world.campaign("again", AGAIN);
+    let mut consents = Vec::new();
+    for number in numbers {
+        let id = world.stranger("").await;
+        world.address(id, Channel::Sms, number).await;
+        consents.push(ConsentRow {
+            customer: id,
+            topic: "offers".into(),
+            channel: Channel::Sms.code(),
+            state: ConsentState::Granted,
+            at: 1,
+            received_at: 1,
+            source: "form".into(),
+            proof: Some("a form".into()),
+            source_key: [id as u8; 16],
+        });
+    }
+    world.store.append_consents(&consents, false).await.unwrap();
+    world.apply().await;
+    let office = Office::open(world).await;
+    office.run_until("2027-03-01T10:01:00Z").await;
+    assert_eq!(office.world.texts().len(), numbers.len());
+    office.admit(Kind::Twilio, Locks { keys: vec!["12345".into()], ..Locks::default() });
+    office
+}
+
+/// A text as Twilio hands it on.
+async fn says(office: &Office, number: u32, from: &str, text: &str, keyword: Option<&str>) {
+    office.world.clock.advance_to(office.world.clock.now() + chrono::TimeDelta::seconds(1));
+    let id = format!("SM{number}");
+    let mut fields = vec![("MessageSid", id.as_str()), ("SmsStatus", "received"), ("From", from), ("To", "+14155550100"), ("Body", text)];
+    fields.extend(keyword.map(|keyword| ("OptOutType", keyword)));
+    let answer = twilio(office, &fields).await;
+    assert_eq!(
+        answer,
+        (StatusCode::OK, "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response/>".to_string()),
+        "nothing is sent back to the person"
+    );
+}
+
+async fn twilio(office: &Office, fields: &[(&str, &str)]) -> (StatusCode, String) {
+    let mut sorted = fields.to_vec();
+    sorted.sort_unstable();
+    let signed = sorted.iter().fold(format!("https://go.shop.example/hooks/{PROVIDER}"), |signed, (name, value)| signed + name + value);
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"12345");
+    let signature = STANDARD.encode(aws_lc_rs::hmac::sign(&key, signed.as_bytes()));
+    let headers = [("x-twilio-signature", signature), ("content-type", "application/x-www-form-urlencoded".to_string())];
+    office.post("", &headers, Serializer::new(String::new()).extend_pairs(fields).finish()).await
+}
+
+/// To whom the next campaign goes.
+async fn next(office: &Office) -> Vec<String> {
+    let before = office.world.outbox().len();
+    office.run_until("2027-03-02T10:01:00Z").await;
+    let letters = office.world.outbox.letters.lock().unwrap();
+    let mut to: Vec<String> = letters
+        .iter()
+        .skip(before)
+        .map(|outgoing| match &outgoing.body {
+            posthaste::providers::Body::Sms { to, .. } => to.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    to.sort();
+    to
+}
+
+#[tokio::test]
+async fn who_leaves_by_a_word_gets_nothing_more_and_start_brings_back_what_a_word_had_ended() {
+    let numbers = ["+380501110001", "+380501110002", "+380501110003", "+380501110004", "+380501110005", "+380501110006"];
+    for database in databases().await {
+        let office = texted(&database, &numbers).await;
+        let [stop, cyrillic, back, page, doubtful, answer] = numbers;
+        says(&office, 1, stop, "STOP", Some("STOP")).await;
+        says(&office, 2, cyrillic, "CTOП!", None).await;
+        says(&office, 3, back, "стоп", None).await;
+        says(&office, 4, back, "Start", None).await;
+        office.world.execute("UPDATE consent_state SET state = 4, at = 5 WHERE customer_id = 4").await;
+        office.world.execute("INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, source_key) SELECT 4, 'offers', 2, 4, 5, 5, 'page', source_key FROM consents WHERE customer_id = 5").await;
+        says(&office, 5, page, "START", None).await;
+        says(&office, 6, doubtful, "don't stop", None).await;
+        says(&office, 7, answer, "Дякую, яка ціна?", None).await;
+        says(&office, 8, "+380509999999", "стоп", None).await;
+        office.run_until("2027-03-01T10:02:00Z").await;
+        let proofs = "SELECT COUNT(*) FROM consents WHERE source = 'keyword' AND proof IS NOT NULL AND state = 4 AND topic = 'offers'";
+        assert!(office.number(proofs).await >= 3, "{}", database.name);
+        assert_eq!(office.number("SELECT COUNT(*) FROM consents WHERE source = 'keyword' AND state = 1").await, 1, "{}", database.name);
+        assert_eq!(office.number("SELECT COUNT(*) FROM events WHERE name = 'sms_received'").await, 7, "all of them are in the history");
+        let tallies = crate::respond::tallies(&office.world.store).await;
+        use posthaste::store::tallies::Metric;
+        assert_eq!(
+            (tallies.get(&(Metric::Unsubscribes.code(), 0)), tallies.get(&(Metric::Replies.code(), 0))),
+            (Some(&3), Some(&2)),
+            "{}",
+            database.name
+        );
+        let strange = Keys::new(PEPPER).address(Channel::Sms, "+380509999999");
+        assert_eq!(office.world.store.suppressions(&[strange]).await.unwrap().len(), 1, "who is not known yet is not written to later");
+        let review = office.world.store.replies_in_review("sms_received", 10).await.unwrap();
+        assert_eq!(review.len(), 1, "{}", database.name);
+        assert!(review[0].properties.contains("don't stop"));
+        assert_eq!(next(&office).await, [back, answer], "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_tells_of_the_provider_s_own_list_is_taken_over() {
+    for database in databases().await {
+        let office = texted(&database, &["+380501110001", "+380501110002", "+380501110003"]).await;
+        let told = |number: &'static str, id: &'static str, status: &'static str, error: &'static str| {
+            [("MessageSid", id), ("MessageStatus", status), ("ErrorCode", error), ("To", number)]
+        };
+        for fields in [
+            told("+380501110001", "id-+380501110001", "failed", "21610"),
+            told("+380501110002", "id-+380501110002", "undelivered", "30005"),
+            told("+380501110003", "id-+380501110003", "delivered", ""),
+        ] {
+            assert_eq!(twilio(&office, &fields).await.0, StatusCode::OK);
+        }
+        office.run_until("2027-03-01T10:02:00Z").await;
+        assert_eq!(office.world.funnel("sale").await.confirmed, 1, "{}", database.name);
+        assert_eq!(office.number("SELECT COUNT(*) FROM consents WHERE state = 4 AND topic = '*' AND channel = 2").await, 1);
+        assert_eq!(
+            office.number("SELECT COUNT(*) FROM suppressions WHERE reason = 1").await,
+            1,
+            "{}: a number that does not exist",
+            database.name
+        );
+        assert_eq!(next(&office).await, ["+380501110003"], "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_person_decides_what_a_doubtful_reply_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = folder.path();
+    let database = crate::databases::sqlite().await;
+    let office = texted(&database, &["+380501110001", "+380501110002"]).await;
+    for (path, content) in &office.world.files.0 {
+        let path = workspace.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    std::fs::write(workspace.join(".env"), format!("POSTHASTE_PEPPER=\"{PEPPER}\"\nPOSTHASTE_SIGNING={}\n", crate::world::SIGNING))
+        .unwrap();
+    says(&office, 1, "+380501110001", "please stop this", None).await;
+    says(&office, 2, "+380501110002", "why stop now, go on", None).await;
+    office.run_until("2027-03-01T10:02:00Z").await;
+    let listed = posthaste(workspace, &database.url, &["replies", "--format", "csv"]).stdout;
+    assert!(listed.contains("#1,c1,2027-03-01T10:01:01Z,please stop this"), "{listed}");
+    let decide = |arguments: &[&str]| command(workspace, &database.url, arguments).output().unwrap();
+    assert!(decide(&["replies", "stop", "c1"]).status.success());
+    assert!(decide(&["replies", "keep", "#2"]).status.success());
+    assert!(!decide(&["replies", "keep", "#2"]).status.success(), "it is decided");
+    assert_eq!(next(&office).await, ["+380501110002"]);
+}
+
+#[tokio::test]
+async fn a_text_of_nobody_s_number_and_an_empty_one_change_nothing() {
+    let databases = databases().await;
+    let office = sent(&databases[0], &["ada@a.example"]).await;
+    office.admit(Kind::Twilio, Locks { keys: vec!["12345".into()], ..Locks::default() });
+    for (number, from, text) in [(1, "SHOP", "stop"), (2, "+1", "stop"), (3, "+380501110001", ""), (4, "+380501110001", "hello")] {
+        says(&office, number, from, text, None).await;
+    }
+    office.run_until("2027-03-01T10:02:00Z").await;
+    assert_eq!(office.number("SELECT COUNT(*) FROM events").await + office.number("SELECT COUNT(*) FROM suppressions").await, 0);
+    assert_eq!(office.world.store.orphan_count().await.unwrap(), 0);
+}

@@ -215,6 +215,8 @@ words! {
     Response {
         Opened = 1 "opened", Clicked = 2 "clicked", Replied = 3 "replied", Unsubscribed = 4 "unsubscribed", Complained = 5 "complained",
         Bounced = 6 "bounced", Delivered = 7 "delivered", Viewed = 8 "viewed",
+        /// An answer that nobody wrote by hand; counts for nothing.
+        AutoReplied = 9 "auto_replied",
     }
 }
 

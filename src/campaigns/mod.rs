@@ -9,6 +9,7 @@ mod campaign;
 mod context;
 mod coupons;
 mod fields;
+mod inbound;
 mod mapping;
 mod message;
 pub mod model;

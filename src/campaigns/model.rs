@@ -43,6 +43,7 @@ pub struct Workspace {
     pub topics: BTreeMap<String, Topic>,
     pub identities: BTreeMap<String, Identity>,
     pub domains: BTreeMap<String, Domain>,
+    pub inbound: Option<Inbound>,
     pub providers: BTreeMap<String, ProviderSettings>,
     /// By the provider's name.
     pub webhooks: BTreeMap<String, WebhookSettings>,
@@ -115,6 +116,31 @@ pub struct Domain {
     pub bounces: Option<String>,
     pub dkim: Option<Dkim>,
     pub warm_up: Option<WarmUp>,
+}
+
+/// How mail that comes back reaches us. Texts may hold `${NAME}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inbound {
+    pub listen: Option<String>,
+    /// LMTP instead of SMTP.
+    pub lmtp: bool,
+    pub hello: String,
+    /// Besides those of `bounces`; in lower case.
+    pub domains: BTreeSet<String>,
+    pub mailbox: Option<Mailbox>,
+    pub forward_replies_to: Option<String>,
+}
+
+/// A mailbox that is read by IMAP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailbox {
+    pub host: String,
+    pub port: Option<u16>,
+    pub user: String,
+    pub password: String,
+    pub folder: String,
+    /// `None`: unless the host is this machine.
+    pub tls: Option<bool>,
 }
 
 /// Keys as written (`${NAME}`), resolved when a provider opens.

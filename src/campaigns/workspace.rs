@@ -7,7 +7,7 @@ use super::part::{Part, by_country, is_word, json};
 use super::shapes::Checker;
 use super::tables::workspace::WORKSPACE;
 use super::tables::{self, provider};
-use super::{coupons, policy, warm_up};
+use super::{coupons, inbound, policy, warm_up};
 use crate::diagnostics::Problems;
 use crate::literals::{self, Money, Rate, ValueType, codes};
 use crate::types::Channel;
@@ -44,6 +44,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         topics: topics(part, problems),
         identities: identities(part, problems),
         domains: domains(part, problems),
+        inbound: inbound::read(part, problems),
         providers: providers(part, &currency, problems),
         webhooks: webhooks(part, problems),
         policy: policy::read(part.inner("policy"), problems),

@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod plan;
 pub mod preview;
 pub mod providers;
+pub mod receiving;
 pub mod render;
 pub mod replies;
 pub mod report;

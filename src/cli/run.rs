@@ -1,6 +1,6 @@
 //! `posthaste run`: the engine in this process.
 
-use super::{Exit, Global, serving};
+use super::{Exit, Global, receiving, serving};
 use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
 use crate::dispatch::Outlets;
@@ -79,15 +79,25 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         eprintln!("{} planned", turn.planned.len());
     } else if arguments.until_idle {
         let before: BTreeSet<_> = store.runs_of(None).await?.iter().filter(|run| has_ended(run)).map(|run| run.id).collect();
+        if let Some((_, applied)) = engine::applied_workspace(&store).await?.filter(|_| roles.server) {
+            receiving::once(&store, &applied, &workspace, &clock).await?;
+        }
         engine.run_until_idle().await?;
         failed = engine.failed();
         tell(&store, &before).await?;
     } else {
         let (_, applied) = engine::applied_workspace(&store).await?.context("nothing was applied yet: run `posthaste apply` first")?;
         let serving = match roles.server {
-            true => Some(serving::start(&store, &applied, &workspace, clock, address(&workspace, arguments.listen)?).await?),
+            true => Some(serving::start(&store, &applied, &workspace, clock.clone(), address(&workspace, arguments.listen)?).await?),
             false => None,
         };
+        let receiving = match roles.server {
+            true => Some(receiving::start(&store, &applied, &workspace, clock).await?),
+            false => None,
+        };
+        if let Some(address) = receiving.as_ref().and_then(|receiving| receiving.address) {
+            eprintln!("Mail that comes back is taken at {address}");
+        }
         match &serving {
             Some(serving) => eprintln!("The engine runs ({roles}), and answers on http://{}; stop it with ctrl-c", serving.address),
             None => eprintln!("The engine runs ({roles}); stop it with ctrl-c"),
@@ -95,6 +105,9 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         let result = engine.run().await;
         if let Some(serving) = serving {
             serving.end().await?;
+        }
+        if let Some(receiving) = receiving {
+            receiving.end().await;
         }
         result?;
     }

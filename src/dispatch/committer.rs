@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::kill_points::{Point, reached};
 use crate::store::Store;
 use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Recorded, Suppress};
+use crate::store::strikes::StrikeRow;
 use crate::types::{NodeId, Time};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +26,7 @@ enum Work {
     Mark(Mark, oneshot::Sender<bool>),
     Answer(Box<Answer>),
     Suppress(Suppress),
-    SoftBounce(Vec<u8>),
+    Strike(StrikeRow),
     Left(Left),
     Recorded(Recorded),
     Finished(Claim),
@@ -60,8 +61,8 @@ impl Committer {
     pub fn suppress(&self, suppress: Suppress) {
         let _ = self.work.send(Work::Suppress(suppress));
     }
-    pub fn soft_bounce(&self, key: Vec<u8>) {
-        let _ = self.work.send(Work::SoftBounce(key));
+    pub fn strike(&self, row: StrikeRow) {
+        let _ = self.work.send(Work::Strike(row));
     }
     pub fn left(&self, left: Left) {
         let _ = self.work.send(Work::Left(left));
@@ -119,7 +120,7 @@ impl Waiting {
             }
             Work::Answer(answer) => self.batch.answers.push(*answer),
             Work::Suppress(suppress) => self.batch.suppress.push(suppress),
-            Work::SoftBounce(key) => self.batch.soft_bounces.push(key),
+            Work::Strike(row) => self.batch.strikes.push(row),
             Work::Left(left) => self.batch.left.push(left),
             Work::Recorded(recorded) => self.batch.recorded.push(recorded),
             Work::Finished(claim) => self.batch.finished.push(claim),

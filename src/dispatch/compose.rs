@@ -32,6 +32,11 @@ const NOT_COMPRESSED: usize = 160;
 /// A snapshot larger than this is not kept.
 const LARGEST_SNAPSHOT: usize = 1024;
 
+/// Days for which what comes back to the return path counts: relays give up after at most a week, complaints come for months.
+const BOUNCE_DAYS: i64 = 120;
+/// Days for which a letter may be left by mail.
+const LEAVE_DAYS: i64 = 730;
+
 /// Why a message cannot leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsendable {
@@ -334,7 +339,12 @@ impl Identity {
             .and_then(|identity| identity.email.as_ref())
             .ok_or_else(|| failed(Failure::Policy, format!("the identity `{from}` has no email address")))?;
         let domain = identity.address.rsplit('@').next().unwrap_or_default();
-        let message_id = format!("{}@{domain}", self.mark("message-id", due.id));
+        // What answers names it (`inbound` reads it); the same at every attempt.
+        let message_id = format!("{}@{domain}", self.tokens.sign_address(Kind::Letter, MessageId(due.id), date, None));
+        let bounces = workspace.domains.get(domain).and_then(|domain| domain.bounces.as_deref());
+        let leave = bounces.map(|bounces| {
+            format!("mailto:u-{}@{bounces}", self.tokens.sign_address(Kind::Leave, MessageId(due.id), date, Some(LEAVE_DAYS)))
+        });
         let topic = campaign.topic.as_deref().and_then(|key| Some((key, workspace.topics.get(key)?)));
         let list_id = topic.map(|(key, topic)| (topic.title.pick(&chain).to_string(), format!("{key}.{domain}")));
         let feedback_id =
@@ -354,7 +364,7 @@ impl Identity {
             date,
             message_id: &message_id,
             boundary: &self.mark("boundary", due.id),
-            list_unsubscribe: listed.then_some(ListUnsubscribe { https: &filled.unsubscribe_url, mailto: None }),
+            list_unsubscribe: listed.then_some(ListUnsubscribe { https: &filled.unsubscribe_url, mailto: leave.as_deref() }),
             list_id: list_id.as_ref().filter(|_| listed).map(|(name, id)| (name.as_str(), id.as_str())),
             feedback_id: listed.then_some(feedback_id.as_str()),
             auto_submitted: campaign.class == Class::Transactional,
@@ -364,11 +374,10 @@ impl Identity {
         if let Some(signer) = self.signers.get(domain) {
             signer.sign(&mut mime, date).map_err(|error| failed(Failure::Policy, error.to_string()))?;
         }
-        let from = workspace
-            .domains
-            .get(domain)
-            .and_then(|domain| domain.bounces.clone())
-            .map_or_else(|| identity.address.clone(), |bounces| if bounces.contains('@') { bounces } else { format!("bounces@{bounces}") });
+        let from = bounces.map_or_else(
+            || identity.address.clone(),
+            |bounces| format!("b-{}@{bounces}", self.tokens.sign_address(Kind::Bounce, MessageId(due.id), date, Some(BOUNCE_DAYS))),
+        );
         Ok(Body::Email { from, to, mime })
     }
 }

@@ -11,6 +11,7 @@ use crate::kill_points::{Point, reached};
 use crate::providers::Outcome;
 use crate::store::blocks::Due;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
+use crate::store::strikes::{Strike, StrikeRow};
 use crate::types::{Failure, MessageState, RunId, SuppressionReason, Time};
 use chrono::TimeDelta;
 use std::sync::Arc;
@@ -154,6 +155,13 @@ fn note(inner: &Inner, provider: &str, change: Change) {
     inner.committer.breaker(provider.to_string(), state);
 }
 
+/// A failure that suppresses the address only when it comes again.
+fn strike(inner: &Inner, flight: &Flight, strike: Strike, at: Time) {
+    if let Some(key) = flight.due.key.clone() {
+        inner.committer.strike(StrikeRow { key, channel: flight.due.channel.code(), strike, at });
+    }
+}
+
 /// Gives the answer to the committer.
 fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     let now = inner.clock.now();
@@ -207,20 +215,22 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             if retry::is_last(attempt) {
                 answer.state = MessageState::Failed;
                 answer.reason = Some(Failure::TriedTooOften);
+                strike(inner, flight, Strike::Soft, now);
             } else {
                 answer.state = MessageState::Retry;
                 answer.next_at = Some(again(after));
             }
         }
         Outcome::Refused { class, suppress, reply } => {
-            if let Some(key) = &due.key {
-                if suppress {
-                    let source = format!("{}: {}", answer.provider, class.word());
-                    let (key, channel) = (key.clone(), due.channel);
-                    inner.committer.suppress(Suppress { key, channel, reason: SuppressionReason::HardBounce, source });
-                } else if class == Failure::MailboxFull {
-                    inner.committer.soft_bounce(key.clone());
-                }
+            if let Some(key) = due.key.as_ref().filter(|_| suppress) {
+                let source = format!("{}: {}", answer.provider, class.word());
+                let (key, channel) = (key.clone(), due.channel);
+                inner.committer.suppress(Suppress { key, channel, reason: SuppressionReason::HardBounce, source });
+            }
+            match class {
+                Failure::MailboxFull => strike(inner, flight, Strike::Soft, now),
+                Failure::InvalidDomain | Failure::Inactive if !suppress => strike(inner, flight, Strike::Dead, now),
+                _ => {}
             }
             if class == Failure::Blocked && !due.site.is_empty() {
                 inner.sites().said(&answer.provider, &due.site, &reply, false, now);

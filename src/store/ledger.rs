@@ -6,6 +6,7 @@
 use super::batch::Connection;
 use super::control::may_send;
 use super::stops::seen_state;
+use super::strikes::{self, Strike, StrikeRow};
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
@@ -164,8 +165,8 @@ pub struct Batch {
     pub recorded: Vec<Recorded>,
     pub answers: Vec<Answer>,
     pub suppress: Vec<Suppress>,
-    /// Keys of addresses with a soft bounce.
-    pub soft_bounces: Vec<Vec<u8>>,
+    /// Addresses that failed in a way that suppresses only when it comes again.
+    pub strikes: Vec<StrikeRow>,
     /// Blocks with nothing planned left.
     pub finished: Vec<Claim>,
     /// Providers whose breaker has opened (since when, why) or closed, in this process.
@@ -181,7 +182,7 @@ impl Batch {
             && self.recorded.is_empty()
             && self.answers.is_empty()
             && self.suppress.is_empty()
-            && self.soft_bounces.is_empty()
+            && self.strikes.is_empty()
             && self.finished.is_empty()
             && self.released.is_empty()
             && self.breakers.is_empty()
@@ -348,11 +349,12 @@ impl Store {
                      ON CONFLICT (key) DO UPDATE SET reason = excluded.reason, until = NULL, source = excluded.source WHERE suppressions.until IS NOT NULL");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).execute(&mut *transaction).await.doing("suppress addresses")?;
             }
-            if !batch.soft_bounces.is_empty() {
-                let rows: Vec<_> = batch.soft_bounces.iter().map(hex::encode).collect();
+            if !batch.strikes.is_empty() {
+                let soft: Vec<_> = batch.strikes.iter().filter(|row| row.strike == Strike::Soft).map(|row| hex::encode(&row.key)).collect();
                 let keys = self.pick("SELECT unhex(e.value) FROM json_each($1) AS e", "SELECT decode(e.value, 'hex') FROM jsonb_array_elements_text($1::jsonb) AS e(value)");
                 let sql = format!("UPDATE addresses SET soft_bounces = soft_bounces + 1 WHERE key IN ({keys})");
-                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("count soft bounces")?;
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&soft)).execute(&mut *transaction).await.doing("count soft bounces")?;
+                strikes::strike(&mut Connection::from(&mut *transaction), &batch.strikes).await?;
             }
             if !batch.finished.is_empty() {
                 let rows: Vec<_> = batch.finished.iter().map(|claim| (claim.block, claim.fence)).collect();

@@ -180,7 +180,11 @@ impl Store {
         let row = json!([{ "id": id, "at": micros(now) }]).to_string();
         let one = format!("(SELECT id FROM {given} AS given)");
         for sql in [
+            format!("DELETE FROM strikes WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {one})"),
             format!("DELETE FROM addresses WHERE customer_id IN {one}"),
+            format!(
+                "UPDATE inbound_mail SET raw = NULL, next_at = NULL, sender = '', detail = NULL WHERE message_id IN (SELECT id FROM messages WHERE customer_id IN {one})"
+            ),
             format!("DELETE FROM consent_state WHERE customer_id IN {one}"),
             format!("UPDATE consents SET proof = NULL WHERE customer_id IN {one}"),
             format!("UPDATE events SET properties = {empty}, folded = NULL WHERE customer_id IN {one}"),

@@ -193,6 +193,7 @@ pub fn contribution(place: &Place, answers: &[Answer], zone: Tz) -> (BTreeMap<Ke
                 add(Metric::Views, 0, answer.at);
                 continue;
             }
+            Response::AutoReplied => continue,
             other => {
                 let first = once.entry(other).or_insert((answer.at, answer.bounce));
                 *first = (*first).min((answer.at, answer.bounce));

@@ -5,12 +5,14 @@
 //! the database is away.
 
 pub mod journal;
+mod in_addresses;
 pub mod judge;
 mod mark_up;
 pub mod recorder;
 mod tokens;
 pub mod utm;
 
+pub use in_addresses::Addressed;
 pub use journal::Journal;
 pub use mark_up::{Form, MarkUp, Signed, mark_up};
 pub use recorder::Recorder;

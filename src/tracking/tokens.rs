@@ -22,6 +22,12 @@ pub enum Kind {
     Preferences = b'p' as isize,
     Confirm = b'k' as isize,
     Conversion = b'x' as isize,
+    /// The return path: what bounces.
+    Bounce = b'b' as isize,
+    /// Leaving by mail.
+    Leave = b'l' as isize,
+    /// The Message-ID: what is answered.
+    Letter = b'm' as isize,
 }
 
 /// What a click token says.
@@ -57,7 +63,7 @@ pub struct Tokens {
     keys: Vec<Key>,
 }
 
-struct Key {
+pub(super) struct Key {
     name: String,
     mac: hmac::Key,
     seal: EncryptingKey,
@@ -146,6 +152,14 @@ impl Tokens {
         })
     }
 
+    pub(super) fn first(&self) -> &Key {
+        &self.keys[0]
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
     fn parts(&self, token: &str) -> Option<(&Key, Vec<u8>, Vec<u8>)> {
         let mut parts = token.splitn(3, '.');
         let (name, payload, mac) = (parts.next()?, parts.next()?, parts.next()?);
@@ -168,7 +182,7 @@ impl Key {
         })
     }
 
-    fn mac(&self, kind: Kind, payload: &[&[u8]]) -> [u8; MAC_LENGTH] {
+    pub(super) fn mac(&self, kind: Kind, payload: &[&[u8]]) -> [u8; MAC_LENGTH] {
         let mut context = hmac::Context::with_key(&self.mac);
         context.update(self.name.as_bytes());
         context.update(&[0, kind as u8]);
@@ -204,7 +218,7 @@ fn written(name: &str, payload: &[u8], mac: &[u8]) -> String {
 }
 
 /// Seven bits a byte, the lowest first.
-fn write_number(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn write_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -212,7 +226,7 @@ fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn read_number(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn read_number(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, tail) = rest.split_first()?;

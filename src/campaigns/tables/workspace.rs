@@ -40,6 +40,7 @@ pub static WORKSPACE: Table = Table {
         required("topics", Shape::Each(&Shape::Key, &Shape::Map(&TOPIC)), "What customers consent to"),
         required("identities", Shape::Each(&Shape::Key, &Shape::Map(&IDENTITY)), "Who we send as"),
         optional("domains", Shape::Each(&Shape::Host, &Shape::Map(&DOMAIN)), "none", "Sending domains"),
+        optional("inbound", Shape::Map(&INBOUND), "none", "How mail that comes back reaches us: bounces, complaints, answers"),
         required("providers", Shape::Each(&Shape::Key, &Shape::Provider), "What accepts messages from us"),
         optional("policy", Shape::Map(&policy::POLICY), "advertising needs granted consent", "The contact policy"),
         optional("categories", Shape::List(&Shape::Key), "none", "Access scopes that campaigns may name"),
@@ -109,6 +110,39 @@ static DOMAIN: Table = Table {
         ),
     ],
 };
+
+static INBOUND: Table = Table {
+    name: "inbound",
+    fields: &[
+        optional("listen", Shape::Text, "none", "Address and port where mail is taken, for MX or a relay: 0.0.0.0:25, or \"${NAME}\""),
+        optional("protocol", Shape::Word(&PROTOCOL), "smtp", "smtp, or lmtp for a mail server on the same machine"),
+        optional("hello", Shape::Host, "localhost", "The name by which the listener greets"),
+        optional(
+            "domains",
+            Shape::List(&Shape::Host),
+            "the domains of `bounces`",
+            "More domains whose mail is taken, whatever stands before the @: where answers go",
+        ),
+        optional("mailbox", Shape::Map(&MAILBOX), "none", "A mailbox that is read by IMAP, for those without an MX"),
+        optional("forward_replies_to", Shape::Email, "nobody", "Who gets the answers that people write"),
+    ],
+};
+
+static PROTOCOL: Choice = Choice { what: "protocol", words: &["smtp", "lmtp"], later: &[] };
+
+static MAILBOX: Table = Table {
+    name: "a mailbox",
+    fields: &[
+        required("host", Shape::Text, "Host of the IMAP server"),
+        optional("port", Shape::Whole { least: 1, most: 65_535 }, "993; with security none 143", "Port of the IMAP server"),
+        required("user", Shape::Text, "User name"),
+        required("password", Shape::Secret, "Password, as \"${NAME}\""),
+        optional("folder", Shape::Text, "INBOX", "The folder; what was read there is marked as seen"),
+        optional("security", Shape::Word(&MAILBOX_SECURITY), "tls; none on this machine", "tls from the first byte, or none"),
+    ],
+};
+
+static MAILBOX_SECURITY: Choice = Choice { what: "security", words: &["tls", "none"], later: &[] };
 
 static RAMP: Choice = Choice { what: "plan", words: &["conservative", "moderate", "aggressive"], later: &[] };
 static WAIT: Choice = Choice { what: "answer to `beyond`", words: &["wait"], later: &[] };

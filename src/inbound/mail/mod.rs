@@ -164,6 +164,23 @@ fn of_letter(letter: &Letter, depth: usize) -> Reading {
     reading
 }
 
+/// The sender and the recipients of a mail's envelope, as far as its headers keep them: what a mailbox is given is without its envelope.
+pub fn envelope(raw: &[u8]) -> (String, Vec<String>) {
+    let letter = letter::open(raw);
+    let path = letter.headers.get("return-path");
+    // Where no path is kept, the writer is who may be answered.
+    let sender = path.map_or_else(|| Some(letter.from.clone()), addresses::first).unwrap_or_default();
+    let mut recipients: Vec<String> = Vec::new();
+    for name in ["delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to", "cc"] {
+        for address in letter.headers.all(name).flat_map(addresses::all).take(50) {
+            if !recipients.iter().any(|known| known.eq_ignore_ascii_case(&address)) {
+                recipients.push(address);
+            }
+        }
+    }
+    (sender, recipients)
+}
+
 /// Message-IDs of what a mail is about.
 fn about(letter: &Letter) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();

@@ -1,8 +1,9 @@
 //! What follows from a response: consent, suppression, the message's marks, the address's last engagement.
 
-use super::{Event, Facts, ResponseRow, Scope, digest, json, occurred};
+use super::{Event, New, Scope, Weight, digest, json, occurred};
 use crate::store::batch::{Connection, Field, table};
 use crate::store::consents::{self, ConsentRow};
+use crate::store::strikes::{self, StrikeRow};
 use crate::store::tallies::Bounce;
 use crate::store::{Error, micros};
 use crate::types::{ConsentState, MessageState, Response, SuppressionReason, Verdict};
@@ -12,21 +13,23 @@ use std::collections::{BTreeMap, HashSet};
 /// Consent, suppression, the message's marks and the address's last engagement.
 pub(super) async fn write_consequences(
     connection: &mut Connection<'_>,
-    new: &[(&ResponseRow, &Facts)],
+    new: &[New<'_>],
     events: &BTreeMap<i64, Vec<Event>>,
 ) -> Result<(), Error> {
     withdraw_consents(connection, new).await?;
     suppress(connection, new).await?;
+    strike(connection, new).await?;
     mark_messages(connection, new).await?;
     settle_uncertain(connection, new).await?;
     mark_addresses(connection, new, events).await
 }
 
-async fn withdraw_consents(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)]) -> Result<(), Error> {
-    let withdrawn = |(row, facts): &(&ResponseRow, &Facts)| {
+async fn withdraw_consents(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
+    let withdrawn = |(row, facts, detail): &New<'_>| {
         let topic = match (row.response, row.scope) {
             (Response::Unsubscribed, Scope::Topic) => facts.topic.as_deref().unwrap_or("*"),
             (Response::Unsubscribed, Scope::Everything) | (Response::Complained, _) => "*",
+            (Response::Bounced, _) if detail.is_some_and(|detail| detail.drops_consent) => "*",
             _ => return None,
         };
         let at = micros(occurred(row).0);
@@ -48,13 +51,13 @@ async fn withdraw_consents(connection: &mut Connection<'_>, new: &[(&ResponseRow
 }
 
 /// What comes back to a message proves that its provider had taken it.
-async fn settle_uncertain(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)]) -> Result<(), Error> {
+async fn settle_uncertain(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
     #[derive(Serialize)]
     struct Proven {
         id: i64,
     }
-    let uncertain = new.iter().filter(|(_, facts)| facts.state == MessageState::Uncertain.code());
-    let rows: Vec<Proven> = uncertain.map(|(_, facts)| Proven { id: facts.id }).collect();
+    let uncertain = new.iter().filter(|(_, facts, _)| facts.state == MessageState::Uncertain.code());
+    let rows: Vec<Proven> = uncertain.map(|(_, facts, _)| Proven { id: facts.id }).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -68,7 +71,7 @@ async fn settle_uncertain(connection: &mut Connection<'_>, new: &[(&ResponseRow,
 }
 
 /// Complaints and hard bounces suppress the address that the message went to.
-async fn suppress(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)]) -> Result<(), Error> {
+async fn suppress(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
     #[derive(Serialize)]
     struct Suppressed<'a> {
         customer_id: i64,
@@ -79,10 +82,10 @@ async fn suppress(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)
         source: &'a str,
     }
     let mut rows: BTreeMap<(i64, i16), Suppressed> = BTreeMap::new();
-    for (row, facts) in new {
-        let reason = match (row.response, row.bounce) {
+    for (row, facts, detail) in new {
+        let reason = match (row.response, Weight::of(row, *detail)) {
             (Response::Complained, _) => SuppressionReason::Complaint,
-            (Response::Bounced, Some(Bounce::Hard)) => SuppressionReason::HardBounce,
+            (_, Some(Weight::AtOnce)) => SuppressionReason::HardBounce,
             _ => continue,
         };
         let Some(address) = facts.address.as_deref() else { continue };
@@ -128,7 +131,50 @@ async fn suppress(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)
     Ok(())
 }
 
-async fn mark_messages(connection: &mut Connection<'_>, new: &[(&ResponseRow, &Facts)]) -> Result<(), Error> {
+/// Bounces that suppress their address only when they come again.
+async fn strike(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Struck<'a> {
+        place: usize,
+        customer_id: i64,
+        channel: i16,
+        address: &'a str,
+    }
+    let struck = |(place, (row, facts, detail)): (usize, &New<'_>)| match Weight::of(row, *detail) {
+        Some(Weight::Strike(strike)) => Some((place, strike, occurred(row).0, facts.channel)),
+        _ => None,
+    };
+    let strikes: Vec<_> = new.iter().enumerate().filter_map(struck).collect();
+    let rows: Vec<Struck> = strikes
+        .iter()
+        .filter_map(|(place, ..)| {
+            let (_, facts, _) = new.get(*place)?;
+            Some(Struck { place: *place, customer_id: facts.customer_id, channel: facts.channel, address: facts.address.as_deref()? })
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let given = table(
+        connection.dialect(),
+        &[("place", Field::Long), ("customer_id", Field::Long), ("channel", Field::Small), ("address", Field::Text)],
+    );
+    let sql = format!(
+        "SELECT given.place, a.key FROM {given} AS given
+         JOIN addresses a ON a.customer_id = given.customer_id AND a.channel = given.channel AND a.address = given.address"
+    );
+    let keys: Vec<(i64, Vec<u8>)> = connection.read("read keys of addresses", sql, &json(&rows)?).await?;
+    let rows: Vec<StrikeRow> = keys
+        .into_iter()
+        .filter_map(|(place, key)| {
+            let (_, strike, at, channel) = strikes.iter().find(|(known, ..)| i64::try_from(*known) == Ok(place))?;
+            Some(StrikeRow { key, channel: *channel, strike: *strike, at: *at })
+        })
+        .collect();
+    strikes::strike(connection, &rows).await
+}
+
+async fn mark_messages(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
     #[derive(Serialize)]
     struct Marked {
         id: i64,
@@ -136,7 +182,7 @@ async fn mark_messages(connection: &mut Connection<'_>, new: &[(&ResponseRow, &F
         confirmed_at: Option<i64>,
     }
     let mut marks: BTreeMap<i64, Marked> = BTreeMap::new();
-    for (row, facts) in new {
+    for (row, facts, _) in new {
         let mark = marks.entry(facts.id).or_insert(Marked { id: facts.id, bounced_at: None, confirmed_at: None });
         let place = match row.response {
             Response::Bounced => &mut mark.bounced_at,
@@ -166,11 +212,7 @@ async fn mark_messages(connection: &mut Connection<'_>, new: &[(&ResponseRow, &F
     Ok(())
 }
 
-async fn mark_addresses(
-    connection: &mut Connection<'_>,
-    new: &[(&ResponseRow, &Facts)],
-    events: &BTreeMap<i64, Vec<Event>>,
-) -> Result<(), Error> {
+async fn mark_addresses(connection: &mut Connection<'_>, new: &[New<'_>], events: &BTreeMap<i64, Vec<Event>>) -> Result<(), Error> {
     #[derive(Serialize)]
     struct Marked<'a> {
         customer_id: i64,
@@ -181,7 +223,7 @@ async fn mark_addresses(
     }
     let mut marks: BTreeMap<(i64, i16, &str), Marked> = BTreeMap::new();
     let mut engaged: HashSet<i64> = HashSet::new();
-    for (row, facts) in new {
+    for (row, facts, _) in new {
         let Some(address) = facts.address.as_deref() else { continue };
         let soft = i32::from(row.response == Response::Bounced && row.bounce == Some(Bounce::Soft));
         let humans = events
@@ -218,12 +260,20 @@ async fn mark_addresses(
     );
     let greatest = connection.pick("MAX", "GREATEST");
     let sql = format!(
-        "UPDATE addresses SET soft_bounces = soft_bounces + given.soft,
+        "UPDATE addresses SET soft_bounces = CASE WHEN given.engaged_at > 0 THEN given.soft ELSE soft_bounces + given.soft END,
                 engaged_at = CASE WHEN given.engaged_at = 0 THEN addresses.engaged_at
                                   ELSE {greatest}(COALESCE(addresses.engaged_at, 0), given.engaged_at) END
          FROM {given} AS given
          WHERE addresses.customer_id = given.customer_id AND addresses.channel = given.channel AND addresses.address = given.address"
     );
-    connection.write("mark addresses", sql, &json(&marks.into_values().collect::<Vec<_>>())?).await?;
+    let marks = json(&marks.into_values().collect::<Vec<_>>())?;
+    connection.write("mark addresses", sql, &marks).await?;
+    // Somebody is there: what failed before counts no more.
+    let sql = format!(
+        "DELETE FROM strikes WHERE key IN (SELECT a.key FROM {given} AS given
+           JOIN addresses a ON a.customer_id = given.customer_id AND a.channel = given.channel AND a.address = given.address
+           WHERE given.engaged_at > strikes.last_at)"
+    );
+    connection.write("forget failures", sql, &marks).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod write;
 
 use super::batch::{Connection, Field, table};
 use super::conversions::{self, Changed};
+use super::strikes::Strike;
 use super::tallies::{Answer, Bounce, Place};
 use super::{Error, Store, micros};
 use crate::types::{Channel, ConsentState, MessageId, Response, RunId, Time, Verdict};
@@ -40,6 +41,43 @@ pub struct ResponseRow {
     pub source: String,
     /// 16 bytes that are the same for the same response told twice.
     pub source_key: [u8; 16],
+}
+
+/// What is known of a response beyond its row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// How a bounce weighs for its address; by [`Bounce`] alone where nothing is said.
+    pub weight: Option<Weight>,
+    /// The address belongs to somebody else now, whose consent nobody has.
+    pub drops_consent: bool,
+    /// RFC 3463.
+    pub status: Option<String>,
+    /// The class of standards.md §1.8.
+    pub class: Option<String>,
+    /// What a server or a person said; bounded by whoever gives it.
+    pub text: Option<String>,
+}
+
+/// What a bounce does to its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It is suppressed at once.
+    AtOnce,
+    /// It is suppressed when this comes again (`store::strikes`).
+    Strike(Strike),
+    /// Nothing: it speaks of us.
+    Nothing,
+}
+
+impl Weight {
+    fn of(row: &ResponseRow, detail: Option<&Detail>) -> Option<Weight> {
+        let usual = match row.bounce {
+            Some(Bounce::Hard) => Weight::AtOnce,
+            Some(Bounce::Soft) => Weight::Strike(Strike::Soft),
+            Some(Bounce::Blocked) | None => Weight::Nothing,
+        };
+        (row.response == Response::Bounced).then(|| detail.and_then(|detail| detail.weight).unwrap_or(usual))
+    }
 }
 
 /// How far an unsubscription goes.
@@ -189,6 +227,12 @@ struct Properties {
     /// Which rules made the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<i16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 /// The version of the rules behind `Counting::judge`; raised when they change.
@@ -197,11 +241,21 @@ pub const RULES: i16 = 1;
 impl Store {
     /// Records responses in one transaction; the answer stands in the order of `rows`. When it returns, they are durable.
     pub async fn record_responses(&self, rows: &[ResponseRow], counting: &Counting) -> Result<Vec<Recorded>, Error> {
+        self.record_told_responses(rows, &[], counting).await
+    }
+
+    /// [`Store::record_responses`] with what more is known of each row; `details` stand in the order of `rows`, as far as there are any.
+    pub async fn record_told_responses(
+        &self,
+        rows: &[ResponseRow],
+        details: &[Detail],
+        counting: &Counting,
+    ) -> Result<Vec<Recorded>, Error> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let mut change = self.change("record responses").await?;
-        let (recorded, clicked) = record(&mut change.connection(), rows, counting).await?;
+        let (recorded, clicked) = record(&mut change.connection(), rows, details, counting).await?;
         // What a customer did after a click was mostly not there before it.
         if !clicked.is_empty() {
             let disputed = conversions::disputed(&mut change.connection(), &clicked).await?;
@@ -226,10 +280,14 @@ impl Store {
     }
 }
 
+/// A response that was not known, its message, and what more is known of it.
+type New<'a> = (&'a ResponseRow, &'a Facts, Option<&'a Detail>);
+
 /// [`Store::record_responses`] inside a transaction; gives also whose human clicks have changed, and since when.
 async fn record(
     connection: &mut Connection<'_>,
     rows: &[ResponseRow],
+    details: &[Detail],
     counting: &Counting,
 ) -> Result<(Vec<Recorded>, Vec<Changed>), Error> {
     let facts = read_facts(connection, rows).await?;
@@ -268,11 +326,11 @@ async fn record(
             judge(&facts.letter(), events, counting.judge);
         }
     }
-    write::write_events(connection, rows, &fresh, &facts, &events).await?;
+    write::write_events(connection, rows, details, &fresh, &facts, &events).await?;
     write::write_verdicts(connection, &before, &events).await?;
     write::write_counts(connection, &facts, &before, &events, counting).await?;
-    let new: Vec<(&ResponseRow, &Facts)> =
-        fresh.iter().filter_map(|(index, _)| Some((&rows[*index], facts.get(&rows[*index].message.0)?))).collect();
+    let new: Vec<New> =
+        fresh.iter().filter_map(|(index, _)| Some((&rows[*index], facts.get(&rows[*index].message.0)?, details.get(*index)))).collect();
     consequences::write_consequences(connection, &new, &events).await?;
     Ok((recorded, changed_clicks(&facts, &before, &events)))
 }

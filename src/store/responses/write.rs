@@ -1,6 +1,6 @@
 //! The rows of recorded responses: events, verdicts that changed, tallies, firsts.
 
-use super::{Counting, Event, Facts, Properties, RULES, ResponseRow, json, occurred, scope_word};
+use super::{Counting, Detail, Event, Facts, Properties, RULES, ResponseRow, json, occurred, scope_word};
 use crate::store::batch::{Connection, Field, table};
 use crate::store::starts;
 use crate::store::tallies::{self, Answer, Firsts, Key, contribution};
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) async fn write_events(
     connection: &mut Connection<'_>,
     rows: &[ResponseRow],
+    details: &[Detail],
     fresh: &[(usize, [u8; 16])],
     facts: &HashMap<i64, Facts>,
     events: &BTreeMap<i64, Vec<Event>>,
@@ -47,7 +48,7 @@ pub(super) async fn write_events(
          SELECT customer_id, name, occurred_at, received_at, properties, message_id, link, verdict, source_key FROM {given} AS given WHERE true
          ON CONFLICT (customer_id, source_key) DO NOTHING"
     );
-    let properties: Vec<Properties> = fresh.iter().map(|(index, _)| properties(&rows[*index])).collect();
+    let properties: Vec<Properties> = fresh.iter().map(|(index, _)| properties(&rows[*index], details.get(*index))).collect();
     let mut new = Vec::with_capacity(fresh.len());
     for ((index, key), properties) in fresh.iter().zip(&properties) {
         let row = &rows[*index];
@@ -73,7 +74,7 @@ pub(super) async fn write_events(
     starts::keep_by_key(connection, starts::Kept::Events, &keys).await
 }
 
-fn properties(row: &ResponseRow) -> Properties {
+fn properties(row: &ResponseRow, detail: Option<&Detail>) -> Properties {
     Properties {
         rules: row.visit.as_ref().map(|_| RULES),
         visit: row.visit.clone(),
@@ -81,6 +82,9 @@ fn properties(row: &ResponseRow) -> Properties {
         scope: (row.response == Response::Unsubscribed).then(|| scope_word(row.scope).to_string()),
         source: (!row.source.is_empty()).then(|| row.source.clone()),
         skew: occurred(row).1,
+        class: detail.and_then(|detail| detail.class.clone()),
+        status: detail.and_then(|detail| detail.status.clone()),
+        text: detail.and_then(|detail| detail.text.clone()),
     }
 }
 

@@ -140,10 +140,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn command(&mut self, line: &[u8]) -> Next {
         let request = match Request::parse(&mut line.iter()) {
             Ok(request) => request,
-            // RFC 5321 §4.5.1: the one address that may stand without a domain.
-            Err(_) if line.trim_ascii_end().eq_ignore_ascii_case(b"RCPT TO:<postmaster>") => {
-                return self.recipient("postmaster");
-            }
             Err(Fault::UnknownCommand | Fault::NeedsMoreData { .. }) => return self.refuse("500 5.5.1 this command is not known"),
             Err(Fault::InvalidSenderAddress) => return self.refuse("501 5.1.7 the sender's address cannot be read"),
             Err(Fault::InvalidRecipientAddress) => return self.refuse("501 5.1.3 the recipient's address cannot be read"),
@@ -167,6 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Next::Go
             }
             Request::Mail { from } => self.mail(&from.address, from.size),
+            // RFC 5321 §4.5.1: the one address that may stand without a domain, which the parser leaves out.
+            Request::Rcpt { to } if to.address.is_empty() && line.to_ascii_uppercase().starts_with(b"RCPT TO:<POSTMASTER>") => {
+                self.recipient("postmaster")
+            }
             Request::Rcpt { to } => self.recipient(&to.address),
             Request::Data if self.recipients.is_empty() => self.refuse("503 5.5.1 there is no recipient"),
             Request::Data => {

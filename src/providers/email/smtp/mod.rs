@@ -1,6 +1,6 @@
 //! SMTP relays: connections of our own, each message's dialogue bounded by time.
 //!
-//! lettre says EHLO and logs in ([`hello`]). Its pool and its sockets are not used: the sockets keep Nagle's algorithm on (40 ms a message), and the pool takes
+//! lettre says EHLO and logs in (`hello`). Its pool and its sockets are not used: the sockets keep Nagle's algorithm on (40 ms a message), and the pool takes
 //! back a connection whose dialogue was cut off, so that later replies belong to earlier messages. Nor is its dialogue: it copies each message, and
 //! a tenth of all processor time went there. Here a connection goes back only when it is parked, after a complete dialogue; a dropped one closes.
 //!

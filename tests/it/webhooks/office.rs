@@ -129,6 +129,7 @@ impl Office {
         let letters = self.world.outbox.letters.lock().unwrap();
         let is_to = |body: &Body| match body {
             Body::Email { to: address, .. } | Body::Sms { to: address, .. } => address == to,
+            Body::Webhook { .. } => false,
         };
         let outgoing = letters.iter().find(|outgoing| is_to(&outgoing.body)).unwrap_or_else(|| panic!("nothing went to {to}"));
         format!("{}-{}", outgoing.message, &outgoing.key[..16])

@@ -19,6 +19,8 @@ port=$(free_port)
 
 fresh "$database"
 shop "$work/shop" "$url" "$port" "$connections"
+# The generator keeps its connections for the whole run; so do we.
+sed -i "s/security: none,/security: none, messages_per_connection: 1000000,/" "$work/shop/posthaste.yaml"
 campaign "$work/shop" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
 letter "$work/shop/templates/letter.hbs" 6
 case $kind in

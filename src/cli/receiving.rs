@@ -15,10 +15,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often mail that waits, and another apply, are looked for.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often old mail is forgotten.
+const TIDY: Duration = Duration::from_secs(3_600);
 
 /// What takes and reads mail until it is ended.
 pub struct Receiving {
@@ -91,7 +94,7 @@ impl Reader {
     async fn run(self, mut applied: Applied, stop: CancellationToken) {
         let mut processor = self.processor(&applied);
         let mut version: Option<VersionId> = None;
-        let mut visited: Option<tokio::time::Instant> = None;
+        let (mut visited, mut tidied): (Option<Instant>, Option<Instant>) = (None, None);
         while !stop.is_cancelled() {
             if let Some((newer, workspace)) = self.newer(version).await {
                 processor = self.processor(&workspace);
@@ -103,13 +106,19 @@ impl Reader {
             if let Some(mailbox) = applied.inbound.as_ref().and_then(|inbound| inbound.mailbox.as_ref())
                 && visited.is_none_or(|at| at.elapsed() >= mailbox::EACH)
             {
-                visited = Some(tokio::time::Instant::now());
+                visited = Some(Instant::now());
                 let secrets = self.workspace.secrets.clone();
                 let resolve = move |text: &str| secrets.resolve(text);
                 let visit = mailbox::visit(&self.store, &self.clock, mailbox, &resolve);
                 let visit = tokio::select! { visit = visit => visit, () = stop.cancelled() => return };
                 if let Err(error) = visit {
                     tracing::error!(error = &error as &dyn std::error::Error, "the mailbox could not be read");
+                }
+            }
+            if tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+                tidied = Some(Instant::now());
+                if let Err(error) = processor.forget(self.clock.now()).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "old mail is forgotten later");
                 }
             }
             if !self.turn(&processor).await {

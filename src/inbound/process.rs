@@ -21,6 +21,8 @@ const BATCH: i64 = 50;
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// After so many tries a mail is given up and kept for a person.
 const TRIES: i64 = 8;
+/// How long it is known which mails were read, so that none is read twice; and how long one that was given up can be looked at.
+const REMEMBERED: TimeDelta = TimeDelta::days(30);
 /// Characters of an answer that the history keeps.
 const LONGEST_ANSWER: usize = 4_000;
 /// Characters of a server's words.
@@ -60,6 +62,12 @@ impl Processor {
             self.store.settle_mail(&[(mail.id, fate)]).await?;
         }
         Ok(count)
+    }
+
+    /// Forgets mails that were done with long ago.
+    pub async fn forget(&self, now: Time) -> Result<(), Error> {
+        while self.store.forget_mail(now - REMEMBERED).await? > 0 {}
+        Ok(())
     }
 
     async fn read(&self, mails: &[StoredMail], now: Time) -> Result<(), Error> {

@@ -128,6 +128,15 @@ impl Store {
         change.commit("settle mail").await
     }
 
+    /// Drops the traces of some of the oldest mails that are done with and came before `before`; gives how many.
+    pub async fn forget_mail(&self, before: Time) -> Result<u64, Error> {
+        let sql = "DELETE FROM inbound_mail WHERE id IN (
+                     SELECT id FROM (SELECT id, received_at, next_at FROM inbound_mail ORDER BY id LIMIT 500) AS oldest
+                     WHERE received_at < $1 AND next_at IS NULL)";
+        on_writer!(self, pool => sqlx::query(sql).bind(micros(before)).execute(pool).await.map(|done| done.rows_affected()))
+            .doing("forget old mail")
+    }
+
     /// When the next waiting mail is due.
     pub async fn next_mail(&self) -> Result<Option<Time>, Error> {
         let sql = "SELECT MIN(next_at) FROM inbound_mail WHERE next_at IS NOT NULL";

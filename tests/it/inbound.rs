@@ -183,6 +183,10 @@ async fn a_bounce_does_to_the_address_what_its_class_says_and_a_block_does_nothi
             assert_eq!(desk.suppressed().await.len(), before + usize::from(day == 4), "day {day} on {}", database.name);
         }
         assert_eq!(desk.suppressed().await[1], (2, 5, 0));
+        // What was read long ago is forgotten; the same mail would be another one then.
+        let count = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM inbound_mail";
+        desk.processor.forget(desk.clock.now()).await.unwrap();
+        assert_eq!(crate::respond::read(&desk.store, count).await, [(4, 0, 0)], "{}", database.name);
         // Read mail leaves no text behind.
         let left = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM inbound_mail WHERE raw IS NOT NULL OR next_at IS NOT NULL";
         assert_eq!(crate::respond::read(&desk.store, left).await, [(0, 0, 0)], "{}", database.name);

@@ -433,3 +433,22 @@ async fn letters_leave_with_a_return_path_of_their_own_and_what_bounces_to_it_st
         assert_eq!(world.number("SELECT COUNT(*) FROM events WHERE name = 'message.replied'").await, 1, "{}", database.name);
     }
 }
+
+#[test]
+fn what_inbound_cannot_mean_is_a_problem() {
+    for (inbound, expected) in [
+        ("{ domains: [ a.example ] }", "names no way for mail to come in"),
+        ("{ listen: everywhere }", "is no address to listen at"),
+        ("{ listen: 0.0.0.0:25, domains: [ a.example ], forward_replies_to: desk@a.example }", "would come back to us"),
+        ("{ listen: 0.0.0.0:25, protocol: smpt }", "smpt"),
+        ("{ mailbox: { host: a.example, user: b, password: plain } }", "plain"),
+        ("{ mailbox: { host: a.example, user: b, password: \"${P}\" }, listen: \"${MAIL_LISTEN}\" }", ""),
+    ] {
+        let mut files = posthaste::diagnostics::Files::default();
+        files.insert("posthaste.yaml", format!("{}inbound: {inbound}\n", crate::world::WORKSPACE));
+        let (definitions, problems) = posthaste::campaigns::read(&files);
+        let shown = problems.render(&files, false, 120);
+        assert_eq!(definitions.is_some(), expected.is_empty(), "{inbound}\n{shown}");
+        assert!(problems.count() == usize::from(!expected.is_empty()) && shown.contains(expected), "{inbound}\n{shown}");
+    }
+}

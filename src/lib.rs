@@ -54,4 +54,5 @@ pub mod engine;
 pub mod catcher;
 pub mod server;
 pub mod config;
+pub mod doctor;
 pub mod cli;

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod catcher;
 pub mod customers;
 pub mod dates;
+pub mod doctor;
 pub mod export;
 pub mod import;
 pub mod git;
@@ -170,6 +171,8 @@ pub enum Command {
     ResumeAll(stop_all::ResumeAll),
     /// What sends, and whether it answers
     Providers(providers::Arguments),
+    /// What sending depends on and nobody sees: logins, DNS, clocks, database, disk; and what to change
+    Doctor(doctor::Arguments),
     /// What a bounce, complaint or reply says
     Bounces(bounces::Arguments),
     /// Texts of people who may have meant to leave; decide what they meant
@@ -245,6 +248,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::StopAll(arguments) => stop_all::stop(&global, arguments).await,
         Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
         Command::Providers(arguments) => providers::run(&global, arguments).await,
+        Command::Doctor(arguments) => doctor::run(&global, arguments).await,
         Command::Bounces(arguments) => bounces::run(&global, arguments).await,
         Command::Replies(arguments) => replies::run(&global, arguments).await,
         Command::Nodes(arguments) => nodes::run(&global, arguments).await,

@@ -11,6 +11,7 @@ mod define;
 mod deliver;
 mod import;
 mod dkim;
+mod doctor;
 mod mailbox;
 mod mime;
 mod newcomer;

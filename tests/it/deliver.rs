@@ -387,7 +387,7 @@ async fn a_provider_with_a_missing_secret_or_an_unknown_key_does_not_open() {
             "unprotected",
         ),
         (Channel::Sms, "smtp", serde_json::json!({ "host": "r.example" }), "cannot send sms"),
-        (Channel::Sms, "smpp", serde_json::json!({}), "kind `smpp` is not built yet"),
+        (Channel::Sms, "smpp", serde_json::json!({}), "`host` is missing"),
     ] {
         let error = open("relay", &settings(channel, kind, values), &unset).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(expected), "{error}");

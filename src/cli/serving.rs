@@ -123,7 +123,7 @@ fn hooks(applied: &Applied, secrets: &Secrets, is_news: bool) -> Hooks {
 /// What reads the webhooks that were stored.
 pub fn feedback(store: &Store, workspace: &Workspace) -> anyhow::Result<Feedback> {
     let pepper = workspace.secret(PEPPER)?;
-    Ok(Feedback::new(store.clone(), Keys::new(pepper), References::new(pepper)))
+    Ok(Feedback::new(store.clone(), Keys::new(pepper), References::new(pepper), Tokens::new(workspace.secret(SIGNING)?)?))
 }
 
 /// Shows pages as they are applied while the server runs.

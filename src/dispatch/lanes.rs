@@ -91,6 +91,10 @@ impl Lanes {
         Lanes { lanes: lanes.into_iter().map(Arc::new).collect() }
     }
 
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.lanes.iter().map(|lane| &lane.provider)
+    }
+
     /// The same providers without rates, weights and countries of their own.
     pub fn of(providers: impl IntoIterator<Item = Arc<dyn Provider>>) -> Self {
         Lanes::new(providers.into_iter().map(Lane::new).collect())

@@ -177,6 +177,11 @@ impl Dispatcher {
         self.inner.stalled().clear();
     }
 
+    /// What sends now.
+    pub fn outlets(&self) -> Outlets {
+        self.inner.outlets()
+    }
+
     /// Settles what dead processes left: their blocks are free again, their unanswered messages uncertain or due again. Gives how many
     /// of both there were.
     pub async fn recover(&self) -> Result<usize, store::Error> {

@@ -182,7 +182,17 @@ impl Engine {
     /// Reads also what providers have told.
     pub fn hearing(mut self, feedback: Feedback) -> Engine {
         self.feedback = Some(feedback);
+        self.listen(&self.dispatcher.outlets());
         self
+    }
+
+    /// Providers that tell what became of a message over the line on which they take it are listened to, by who sends.
+    fn listen(&self, outlets: &Outlets) {
+        if self.feedback.is_none() || !self.roles.sender || self.clock.is_virtual() {
+            return;
+        }
+        let line = Arc::new(feedback::Line { store: self.store.clone(), clock: self.clock.clone() });
+        outlets.lanes.providers().for_each(|provider| provider.listen(line.clone()));
     }
 
     /// The engine's ear, where it has one and this process answers the public addresses.
@@ -417,7 +427,9 @@ impl Engine {
             return Ok(());
         }
         if let Some((version, workspace)) = applied_workspace(&self.store).await? {
-            self.dispatcher.change_outlets((self.open)(&workspace));
+            let outlets = (self.open)(&workspace);
+            self.listen(&outlets);
+            self.dispatcher.change_outlets(outlets);
             *self.workspace.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(version);
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! What a happening changes: the response that is recorded, and the addresses that are suppressed.
 
 use super::{Applied, Case, Feedback};
+use crate::providers::email::reply::Class;
 use crate::store::hooks::Candidate;
 use crate::store::micros;
-use crate::store::responses::{ResponseRow, Scope};
+use crate::store::responses::{Detail, ResponseRow, Scope, Weight};
+use crate::store::strikes::Strike;
 use crate::store::suppressions::SuppressionRow;
 use crate::store::tallies::Bounce;
 use crate::tracking::judge::{Agent, agent};
 use crate::types::{Channel, MessageId, Response, SuppressionReason, Verdict};
-use crate::webhooks::{List, Told, What};
+use crate::webhooks::{List, Told, What, class};
 
 /// Whether something is worth waiting for its message.
 pub(super) fn matters(what: &What) -> bool {
@@ -16,7 +18,7 @@ pub(super) fn matters(what: &What) -> bool {
 }
 
 /// What is recorded of a message; `None` where there is nothing to record.
-pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> Option<ResponseRow> {
+pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> Option<(ResponseRow, Detail)> {
     let told = &case.told;
     let (response, bounce, scope) = match &told.what {
         What::Delivered => (Response::Delivered, None, Scope::Topic),
@@ -33,7 +35,7 @@ pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> O
         What::Clicked { .. } => (Response::Clicked, None, Scope::Topic),
         What::Accepted | What::Deferred | What::Subscribed | What::Answered | What::Text { .. } | What::Nothing => return None,
     };
-    Some(ResponseRow {
+    let row = ResponseRow {
         message: MessageId(message.id),
         response,
         at: case.at(),
@@ -45,7 +47,23 @@ pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> O
         scope,
         source: source(case),
         source_key: case.key(),
-    })
+    };
+    let detail = detail(&row, told);
+    Some((row, detail))
+}
+
+/// What the receiving side said, and how it weighs for the address: a mailbox that is disabled or a domain that takes no mail may come back
+/// (standards.md §1.8), whatever the provider calls it.
+fn detail(row: &ResponseRow, told: &Told) -> Detail {
+    let Some(bounce) = row.bounce else { return Detail::default() };
+    let text = told.reply.clone().or_else(|| told.note.clone());
+    let class = text.as_deref().filter(|_| matches!(told.what, What::Bounced(_))).and_then(|text| class(bounce, text));
+    let weight = match (bounce, class) {
+        (Bounce::Hard, Some(Class::Domain | Class::Inactive)) => Some(Weight::Strike(Strike::Dead)),
+        _ => None,
+    };
+    let drops_consent = bounce == Bounce::Hard && class == Some(Class::OwnerChanged);
+    Detail { weight, drops_consent, status: None, class: None, text }
 }
 
 fn is_ours(url: &str, public_url: &str) -> bool {

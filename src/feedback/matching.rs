@@ -1,16 +1,17 @@
-//! Which message a happening belongs to: by the reference that we gave the provider, which only we can say, else by the provider's own number and
-//! the address.
+//! Which message a happening belongs to: by the reference that we gave the provider or the letter's own Message-ID, which only we can say, else by the
+//! provider's own number and the address.
 
 use super::{Case, Feedback, Found};
 use crate::store::Error;
 use crate::store::hooks::Candidate;
-use crate::types::{Channel, MessageId};
+use crate::tracking::{Addressed, Kind};
+use crate::types::{Channel, MessageId, Time};
 use std::collections::{BTreeSet, HashMap};
 
 impl Feedback {
     /// For each case its message, in their order.
-    pub(super) async fn find(&self, cases: &[Case]) -> Result<Vec<Found>, Error> {
-        let references: Vec<Option<MessageId>> = cases.iter().map(|case| self.reference(case)).collect();
+    pub(super) async fn find(&self, cases: &[Case], now: Time) -> Result<Vec<Found>, Error> {
+        let references: Vec<Option<MessageId>> = cases.iter().map(|case| self.reference(case, now)).collect();
         let numbers: BTreeSet<i64> = references.iter().flatten().map(|message| message.0).collect();
         let numbered = self.store.messages_numbered(&numbers.into_iter().collect::<Vec<_>>()).await?;
         let numbered: HashMap<i64, Candidate> = numbered.into_iter().map(|candidate| (candidate.id, candidate)).collect();
@@ -24,8 +25,17 @@ impl Feedback {
         Ok(cases.iter().zip(&references).map(found).collect())
     }
 
-    fn reference(&self, case: &Case) -> Option<MessageId> {
-        case.told.echoes.iter().find_map(|echo| self.references.read(echo))
+    /// By the reference, else by a Message-ID of ours.
+    fn reference(&self, case: &Case, now: Time) -> Option<MessageId> {
+        let echoes = || case.told.echoes.iter();
+        let letter = |echo: &String| {
+            let (token, _) = echo.trim_matches(['<', '>']).split_once('@')?;
+            match self.tokens.read_address(Kind::Letter, token, now) {
+                Addressed::Message(message) => Some(message),
+                Addressed::Expired(_) | Addressed::Unknown => None,
+            }
+        };
+        echoes().find_map(|echo| self.references.read(echo)).or_else(|| echoes().find_map(letter))
     }
 }
 

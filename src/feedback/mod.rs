@@ -6,20 +6,22 @@
 
 mod effects;
 mod keywords;
+mod line;
 mod matching;
 mod texts;
 
 pub use keywords::{Meaning, meaning};
+pub use line::Line;
 pub use texts::EVENT as TEXT_EVENT;
 
 use crate::customers::keys::Keys;
 use crate::dispatch::References;
 use crate::store::hooks::{Candidate, Hook, Orphan};
-use crate::store::responses::{Counting, digest};
+use crate::store::responses::{Counting, Detail, ResponseRow, digest};
 use crate::store::{self, Store, from_micros, micros};
-use crate::tracking::judge;
+use crate::tracking::{Tokens, judge};
 use crate::types::{Channel, MessageId, MessageState, Time, VersionId};
-use crate::webhooks::{Kind, Stored, Told, What};
+use crate::webhooks::{self, Kind, Stored, Told, What};
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +53,7 @@ pub struct Feedback {
     store: Store,
     keys: Keys,
     references: References,
+    tokens: Tokens,
     applied: Mutex<Option<(VersionId, Arc<Applied>)>>,
     tidied_at: Mutex<Option<Time>>,
 }
@@ -97,8 +100,8 @@ impl Case {
 }
 
 impl Feedback {
-    pub fn new(store: Store, keys: Keys, references: References) -> Feedback {
-        Feedback { store, keys, references, applied: Mutex::default(), tidied_at: Mutex::default() }
+    pub fn new(store: Store, keys: Keys, references: References, tokens: Tokens) -> Feedback {
+        Feedback { store, keys, references, tokens, applied: Mutex::default(), tidied_at: Mutex::default() }
     }
 
     /// Whether anything waits that came in.
@@ -124,6 +127,7 @@ impl Feedback {
         for hook in hooks {
             let told = match Kind::from_word(&hook.kind) {
                 Some(kind) => Stored::told(kind, &hook.request),
+                None if hook.kind == webhooks::line::KIND => webhooks::unpack_told(&hook.request).map(|told| vec![told]),
                 None => Err(format!("`{}` is no provider whose webhooks can be read", hook.kind)),
             };
             match told {
@@ -157,16 +161,16 @@ impl Feedback {
     }
 
     async fn record(&self, cases: &[Case], applied: &Applied, now: Time) -> Result<(), store::Error> {
-        let found = self.find(cases).await?;
-        let (mut rows, mut proven, mut suppressed) = (Vec::new(), Vec::new(), Vec::new());
+        let found = self.find(cases, now).await?;
+        let (mut told, mut proven, mut suppressed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut settled, mut unknown) = (Vec::new(), Vec::new());
         for (case, message) in cases.iter().zip(&found) {
-            rows.extend(self.hear(case, applied).await?);
+            told.extend(self.hear(case, applied).await?);
             // What concerns the address does not wait for the message.
             suppressed.extend(self.suppressed(case, message.as_ref()));
             match message {
                 Some(message) => {
-                    rows.extend(effects::response(case, message, applied));
+                    told.extend(effects::response(case, message, applied));
                     if message.state == MessageState::Uncertain.code() && case.told.what != What::Nothing {
                         proven.push(MessageId(message.id));
                     }
@@ -177,7 +181,8 @@ impl Feedback {
             }
         }
         self.store.keep_suppressions(&suppressed).await?;
-        self.store.record_responses(&rows, &applied.counting).await?;
+        let (rows, details): (Vec<ResponseRow>, Vec<Detail>) = told.into_iter().unzip();
+        self.store.record_told_responses(&rows, &details, &applied.counting).await?;
         self.store.settle_proven(&proven).await?;
         let orphan = |case: &&Case| Orphan {
             provider: case.provider.clone(),

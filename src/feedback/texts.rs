@@ -11,7 +11,7 @@ use crate::store::consents::ConsentRow;
 use crate::store::events::NewEvent;
 use crate::store::people::ConsentLine;
 use crate::store::replies::{IN_REVIEW, LastMessage, Owner};
-use crate::store::responses::{ResponseRow, Scope, digest};
+use crate::store::responses::{Detail, ResponseRow, Scope, digest};
 use crate::store::suppressions::SuppressionRow;
 use crate::store::{Error, from_micros, micros};
 use crate::types::{Channel, ConsentState, Response, SuppressionReason, Verdict};
@@ -28,7 +28,7 @@ const LONGEST: usize = 1600;
 
 impl Feedback {
     /// Takes one text; says what is to be recorded of messages.
-    pub(super) async fn hear(&self, case: &Case, applied: &Applied) -> Result<Vec<ResponseRow>, Error> {
+    pub(super) async fn hear(&self, case: &Case, applied: &Applied) -> Result<Vec<(ResponseRow, Detail)>, Error> {
         let What::Text { to, text, keyword } = &case.told.what else { return Ok(Vec::new()) };
         let Some(number) = case.told.person.as_deref().and_then(international) else {
             tracing::info!(provider = case.provider, "a text came from something that is no phone number");
@@ -42,7 +42,8 @@ impl Feedback {
             let last = self.store.last_message_to(owner, Channel::Sms).await?;
             self.remember(case, owner, &number, to, text, meaning, applied).await?;
             self.change_consent(case, owner, last.as_ref(), text, meaning, applied).await?;
-            rows.extend(last.and_then(|last| answered(case, &last, meaning)));
+            let detail = Detail { text: Some(kept(text)), ..Detail::default() };
+            rows.extend(last.and_then(|last| answered(case, &last, meaning)).map(|row| (row, detail)));
         }
         self.change_suppression(case, key, meaning, owners.is_empty()).await?;
         Ok(rows)

@@ -8,7 +8,7 @@ use crate::store::tallies::Bounce;
 
 /// The class of a bounce that the provider calls `said`, with the reply behind it.
 pub(super) fn bounced(said: Bounce, reply: Option<&str>) -> What {
-    What::Bounced(reply.filter(|reply| says_something(reply)).map_or(said, |reply| corrected(said, reply)))
+    What::Bounced(reply.and_then(|reply| class(said, reply)).map_or(said, |class| corrected(said, class)))
 }
 
 /// A reply with a code, not just words of the provider.
@@ -16,9 +16,13 @@ fn says_something(reply: &str) -> bool {
     code(reply).is_some() || enhanced(reply).is_some()
 }
 
-fn corrected(said: Bounce, reply: &str) -> Bounce {
-    let code = code(reply).unwrap_or(if said == Bounce::Soft { 450 } else { 550 });
-    match (classify(code, reply), said) {
+/// The class of what the receiving side said; `None` where it is just words of the provider.
+pub fn class(said: Bounce, reply: &str) -> Option<Class> {
+    says_something(reply).then(|| classify(code(reply).unwrap_or(if said == Bounce::Soft { 450 } else { 550 }), reply))
+}
+
+fn corrected(said: Bounce, class: Class) -> Bounce {
+    match (class, said) {
         (Class::Block | Class::Authentication | Class::Credentials | Class::Throttle | Class::Protocol, _) => Bounce::Blocked,
         (Class::Quota | Class::Size | Class::Content | Class::Greylisted, Bounce::Hard) => Bounce::Soft,
         _ => said,

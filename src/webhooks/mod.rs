@@ -10,6 +10,7 @@ mod bird;
 mod bounces;
 mod brevo;
 mod fields;
+pub mod line;
 mod locks;
 mod mailersend;
 mod mailgun;
@@ -35,8 +36,9 @@ mod twilio;
 mod unisender_go;
 mod vonage;
 
+pub use bounces::class;
 pub use locks::{Door, doors};
-pub use stored::Stored;
+pub use stored::{Stored, pack_told, unpack_told};
 pub use told::{Keyword, List, Told, What};
 
 use crate::types::Time;

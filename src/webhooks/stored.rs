@@ -17,6 +17,18 @@ pub struct Stored {
 /// Headers that a provider's file looks at when it reads.
 const KEPT: [&str; 3] = ["content-type", "svix-id", "webhook-id"];
 
+/// What was told over a line, as it is stored.
+pub fn pack_told(told: &Told) -> Result<Vec<u8>, String> {
+    let text = serde_json::to_vec(told).map_err(|error| error.to_string())?;
+    zstd::encode_all(text.as_slice(), 1).map_err(|error| error.to_string())
+}
+
+/// The opposite of [`pack_told`].
+pub fn unpack_told(stored: &[u8]) -> Result<Told, String> {
+    let text = zstd::decode_all(stored).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
 impl Stored {
     /// What is stored; the error says what went wrong on our side.
     pub fn pack(request: &Request<'_>) -> Result<Vec<u8>, String> {

@@ -195,6 +195,38 @@ async fn what_comes_back_with_our_reference_proves_an_uncertain_message() {
 }
 
 #[tokio::test]
+async fn a_disabled_mailbox_is_suppressed_when_it_is_told_again_a_day_later() {
+    for database in databases().await {
+        let office = sent(&database, &["ada@a.example"]).await;
+        let told = |number: u32| {
+            let at = office.world.clock.now().timestamp();
+            let disabled = json!({ "event": "bounce", "type": "bounce", "reason": "550 5.2.1 mailbox disabled", "timestamp": at });
+            json!([event(number, "ada@a.example", disabled)])
+        };
+        assert_eq!(office.tell(&told(1)).await, StatusCode::OK);
+        office.run_until("2027-03-02T11:00:00Z").await;
+        assert_eq!(suppressed(&office, "ada@a.example").await, None, "{}: it may come back", database.name);
+        assert_eq!(office.world.funnel("sale").await.bounced, 1);
+        assert_eq!(office.tell(&told(3)).await, StatusCode::OK);
+        office.run_until("2027-03-03T10:00:00Z").await;
+        assert_eq!(suppressed(&office, "ada@a.example").await, Some(SuppressionReason::HardBounce), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn the_letter_s_own_message_id_names_it() {
+    for database in databases().await {
+        let office = sent(&database, &["ada@a.example"]).await;
+        office.world.execute("UPDATE messages SET provider_id = NULL").await;
+        let id = office.message_id("ada@a.example");
+        let told = event(1, "ada@a.example", json!({ "event": "spamreport", "sg_message_id": "x.y", "smtp-id": format!("<{id}>") }));
+        assert_eq!(office.tell(&json!([told])).await, StatusCode::OK);
+        office.run_until("2027-03-01T10:02:00Z").await;
+        assert_eq!(office.number("SELECT COUNT(*) FROM events WHERE name = 'message.complained'").await, 1, "{}", database.name);
+    }
+}
+
+#[tokio::test]
 async fn a_number_of_a_whole_batch_names_the_message_to_that_address() {
     for database in databases().await {
         let office = sent(&database, &["ada@a.example", "bo@a.example", "cy@a.example"]).await;

@@ -128,11 +128,23 @@ impl Office {
         use posthaste::providers::Body;
         let letters = self.world.outbox.letters.lock().unwrap();
         let is_to = |body: &Body| match body {
-            Body::Email { to: address, .. } | Body::Sms { to: address, .. } => address == to,
-            Body::Webhook { .. } => false,
+            Body::Email { to: address, .. } | Body::Sms { to: address, .. } | Body::Webhook { to: address, .. } => address == to,
         };
         let outgoing = letters.iter().find(|outgoing| is_to(&outgoing.body)).unwrap_or_else(|| panic!("nothing went to {to}"));
         format!("{}-{}", outgoing.message, &outgoing.key[..16])
+    }
+
+    /// The Message-ID of the letter to this address.
+    pub fn message_id(&self, to: &str) -> String {
+        use posthaste::providers::Body;
+        let letters = self.world.outbox.letters.lock().unwrap();
+        let mime = letters.iter().find_map(|outgoing| match &outgoing.body {
+            Body::Email { to: address, mime, .. } if address == to => Some(String::from_utf8_lossy(mime).into_owned()),
+            _ => None,
+        });
+        let mime = mime.unwrap_or_else(|| panic!("no letter went to {to}"));
+        let (_, rest) = mime.split_once("Message-ID: <").unwrap();
+        rest.split_once('>').unwrap().0.to_string()
     }
 
     /// The numbers of one row.
@@ -142,7 +154,7 @@ impl Office {
 }
 
 pub fn feedback(world: &World) -> Feedback {
-    Feedback::new(world.store.clone(), Keys::new(PEPPER), References::new(PEPPER))
+    Feedback::new(world.store.clone(), Keys::new(PEPPER), References::new(PEPPER), Tokens::new(SIGNING).unwrap())
 }
 
 /// A world in which a letter has gone to each of these.

@@ -198,3 +198,32 @@ async fn a_text_of_nobody_s_number_and_an_empty_one_change_nothing() {
     assert_eq!(office.number("SELECT COUNT(*) FROM events").await + office.number("SELECT COUNT(*) FROM suppressions").await, 0);
     assert_eq!(office.world.store.orphan_count().await.unwrap(), 0);
 }
+
+/// What an operator tells over the line on which we send (SMPP) comes the same way.
+#[tokio::test]
+async fn receipts_and_texts_of_a_line_are_stored_before_they_are_acknowledged_and_read_like_webhooks() {
+    use posthaste::feedback::Line;
+    use posthaste::providers::inbox::{Inbox, Receipt, ReceiptState, Text, Told};
+    for database in databases().await {
+        let office = texted(&database, &["+380501110001", "+380501110002"]).await;
+        let line = Line { store: office.world.store.clone(), clock: office.world.clock.clone() };
+        let receipt = || {
+            let words = "id:1 stat:DELIVRD".to_string();
+            Told::Receipt(Receipt {
+                id: "id-+380501110001".into(),
+                state: ReceiptState::Delivered,
+                error: None,
+                to: "380501110001".into(),
+                words,
+            })
+        };
+        let text = || Told::Text(Text { from: "380501110002".into(), to: "7744".into(), text: "Стоп".into(), part: None });
+        for _ in 0..2 {
+            assert!(line.take(PROVIDER, receipt()).await && line.take(PROVIDER, text()).await);
+        }
+        assert_eq!(office.number("SELECT COUNT(*) FROM hooks").await, 2, "{}: told twice, stored once", database.name);
+        office.run_until("2027-03-01T10:02:00Z").await;
+        assert_eq!(office.world.funnel("sale").await.confirmed, 1, "{}", database.name);
+        assert_eq!(next(&office).await, ["+380501110001"], "{}", database.name);
+    }
+}

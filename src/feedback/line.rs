@@ -1,0 +1,35 @@
+//! What providers tell over the line on which we send: stored before it is acknowledged, and read like a webhook.
+
+use crate::clock::Clock;
+use crate::providers::inbox::{Inbox, Taking, Told};
+use crate::store::Store;
+use crate::store::responses::digest;
+use crate::webhooks::{line, pack_told};
+
+/// Keeps what is told over a line.
+pub struct Line {
+    pub store: Store,
+    pub clock: Clock,
+}
+
+impl Inbox for Line {
+    fn take<'a>(&'a self, provider: &'a str, told: Told) -> Taking<'a> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let told = line::told(told, now);
+            let Ok(packed) = pack_told(&told) else { return false };
+            let key = digest(&[line::KIND.as_bytes(), told.id.as_bytes()]);
+            match self.store.keep_hook(provider, line::KIND, key, now, &packed).await {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::warn!(
+                        provider,
+                        error = &error as &dyn std::error::Error,
+                        "what was told is asked for again: it could not be stored"
+                    );
+                    false
+                }
+            }
+        })
+    }
+}

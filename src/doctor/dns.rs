@@ -31,7 +31,7 @@ impl Dns {
             None => TokioResolver::builder_tokio().map_err(|error| error.to_string())?,
         };
         let options = builder.options_mut();
-        options.timeout = Duration::from_secs(5);
+        options.timeout = Duration::from_secs(3);
         options.attempts = 2;
         // Names are whole: nothing is looked for inside of this machine's own domain.
         options.ndots = 0;

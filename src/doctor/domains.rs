@@ -3,6 +3,7 @@
 use super::dns::{Dns, Silence};
 use super::{Finding, Patient};
 use crate::providers::email::dkim::Signer;
+use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::net::IpAddr;
@@ -15,43 +16,52 @@ const ASK_AGAIN: &str = "see that this machine reaches its resolver, or name ano
 /// Every domain that stands behind the @ of an identity, or under `domains`.
 pub async fn all(patient: &Patient<'_>) -> Vec<Finding> {
     let workspace = patient.workspace;
-    let of = |address: &str| address.rsplit('@').next().unwrap_or_default().to_lowercase();
     let mut domains: BTreeSet<String> = workspace.domains.keys().cloned().collect();
     domains.extend(workspace.identities.values().filter_map(|identity| identity.email.as_ref()).map(|email| of(&email.address)));
     // Providers with an interface of their own take bounces themselves, and sign.
     let relayed = workspace.providers.values().any(|provider| provider.kind == "smtp");
-    let mut findings = Vec::new();
-    for domain in &domains {
-        let settings = workspace.domains.get(domain);
-        let bounces = settings.and_then(|settings| settings.bounces.as_deref()).map_or_else(|| domain.clone(), of);
-        findings.push(spf(patient.dns, &bounces, relayed).await);
-        let signer = settings
-            .and_then(|settings| settings.dkim.as_ref())
-            .map(|dkim| Signer::open(domain, dkim, &|text| patient.secrets.resolve(text)));
-        match signer {
-            Some(Ok(Some(signer))) => {
-                for (name, record) in signer.records() {
-                    findings.push(dkim(patient.dns, &name, &record).await);
-                }
-            }
-            Some(Err(error)) => {
-                let about = format!("{domain} DKIM");
-                findings.push(Finding::wrong(about, error.to_string(), "put the key into .env, or take `dkim` out of the domain"));
-            }
-            _ if relayed => findings.push(Finding::note(
-                format!("{domain} DKIM"),
-                "Posthaste signs nothing for it",
-                format!("unless the relay signs, make a key and name it: domains.{domain}.dkim of posthaste.yaml; large mailbox providers refuse unsigned mail"),
-            )),
-            _ => {}
-        }
-        findings.push(dmarc(patient.dns, domain).await);
-        for (what, takes) in BTreeMap::from([(bounces.as_str(), "bounces"), (domain.as_str(), "answers")]) {
-            findings.push(mail(patient.dns, what, takes).await);
-        }
-    }
+    // All at once: where nobody answers, that is waited for once.
+    let each = domains.iter().map(|domain| one(patient, domain, relayed));
+    let mut findings: Vec<Finding> = join_all(each).await.into_iter().flatten().collect();
     findings.extend(hosts(patient).await);
     findings
+}
+
+type Looking<'a> = Pin<Box<dyn Future<Output = Finding> + Send + 'a>>;
+
+async fn one(patient: &Patient<'_>, domain: &str, relayed: bool) -> Vec<Finding> {
+    let settings = patient.workspace.domains.get(domain);
+    let bounces = settings.and_then(|settings| settings.bounces.as_deref()).map_or_else(|| domain.to_string(), of);
+    let signer = settings.and_then(|settings| settings.dkim.as_ref());
+    let signer = signer.map(|dkim| Signer::open(domain, dkim, &|text| patient.secrets.resolve(text)));
+    let (mut records, mut told) = (Vec::new(), None);
+    match signer {
+        Some(Ok(Some(signer))) => records = signer.records(),
+        Some(Err(error)) => {
+            let change = "put the key into .env, or take `dkim` out of the domain";
+            told = Some(Finding::wrong(format!("{domain} DKIM"), error.to_string(), change));
+        }
+        _ if relayed => {
+            let change = format!(
+                "unless the relay signs, make a key and name it: domains.{domain}.dkim of posthaste.yaml; large mailbox providers refuse unsigned mail"
+            );
+            told = Some(Finding::note(format!("{domain} DKIM"), "Posthaste signs nothing for it", change));
+        }
+        _ => {}
+    }
+    let dns = patient.dns;
+    let mut looks: Vec<Looking<'_>> = vec![Box::pin(spf(dns, &bounces, relayed))];
+    looks.extend(records.iter().map(|(name, record)| -> Looking<'_> { Box::pin(dkim(dns, name, record)) }));
+    looks.extend(told.map(|told| -> Looking<'_> { Box::pin(std::future::ready(told)) }));
+    looks.push(Box::pin(dmarc(dns, domain)));
+    let takers = BTreeMap::from([(bounces.as_str(), "bounces"), (domain, "answers")]);
+    looks.extend(takers.into_iter().map(|(what, takes)| -> Looking<'_> { Box::pin(mail(dns, what, takes)) }));
+    join_all(looks).await
+}
+
+/// The domain of an address, or the domain itself.
+fn of(address: &str) -> String {
+    address.rsplit('@').next().unwrap_or_default().to_lowercase()
 }
 
 fn unasked(about: String, silence: Silence) -> Finding {

@@ -19,6 +19,7 @@ mod order;
 mod report;
 mod respond;
 mod serve;
+mod ses;
 mod render;
 mod scheduler_kill;
 mod schedules;

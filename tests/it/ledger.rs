@@ -415,6 +415,10 @@ async fn a_site_that_was_spared_gets_little_at_first_and_twice_as_much_each_minu
         }
         // The queue waits from the first minute on; who was told to come later comes by its own retry, after it.
         assert_eq!(minutes[..4], [10, 20, 40, 80], "{}: {minutes:?}", database.name);
-        assert!(minutes[4] > 80 && minutes[4..].iter().all(|count| *count <= 160), "{}: {minutes:?}", database.name);
+        // How many were told so depends on how many were on their way at the first refusal: on a busy machine they are many, and the queue ends sooner.
+        let told: std::collections::BTreeSet<String> = world.outbox.in_vain.lock().unwrap().iter().cloned().collect();
+        let is_through = minutes[..5].iter().sum::<usize>() >= 400 - told.len();
+        let message = format!("{}: {minutes:?}, {} were told to come later", database.name, told.len());
+        assert!((minutes[4] > 80 || is_through) && minutes[4..].iter().all(|count| *count <= 160), "{message}");
     }
 }

@@ -23,14 +23,16 @@ shop "$work/shop" "$url" "$port" "$connections"
 sed -i "s/security: none,/security: none, messages_per_connection: 1000000,/" "$work/shop/posthaste.yaml"
 campaign "$work/shop" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
 letter "$work/shop/templates/letter.hbs" 6
+# A key in one line of .env: PKCS#8 in base64.
+secret() { openssl genpkey "$@" -outform DER 2>/dev/null | base64 -w0; }
 case $kind in
-    rsa) openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$work/shop/dkim.pem" 2>/dev/null
-         echo 'domains: { mail.bench.example: { dkim: { selector: s1, key: dkim.pem } } }' >> "$work/shop/posthaste.yaml" ;;
-    ed25519) openssl genpkey -algorithm ed25519 -out "$work/shop/dkim.pem"
-         echo 'domains: { mail.bench.example: { dkim: { selector: s1, ed25519: dkim.pem } } }' >> "$work/shop/posthaste.yaml" ;;
+    rsa) echo "DKIM=$(secret -algorithm RSA -pkeyopt rsa_keygen_bits:2048)" >> "$work/shop/.env"
+         echo 'domains: { mail.bench.example: { dkim: { selector: s1, key: "${DKIM}" } } }' >> "$work/shop/posthaste.yaml" ;;
+    ed25519) echo "DKIM=$(secret -algorithm ed25519)" >> "$work/shop/.env"
+             echo 'domains: { mail.bench.example: { dkim: { selector: s1, ed25519: "${DKIM}" } } }' >> "$work/shop/posthaste.yaml" ;;
 esac
 customers "$people" > "$work/customers.csv"
-"$posthaste" --workspace "$work/shop" import customers "$work/customers.csv" >/dev/null 2>&1
+"$posthaste" --workspace "$work/shop" import customers "$work/customers.csv" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
 rm "$work/customers.csv"
 apply "$work/shop" 2027-02-28T10:00:00Z
 measure "planned" "$people" "$posthaste" --workspace "$work/shop" run --until-idle --plan-only --now 2027-03-01T10:00:00Z

@@ -5,12 +5,10 @@
 //! tell of somebody else's mail) is kept and looked at again for 72 hours.
 
 mod effects;
-mod keywords;
 mod line;
 mod matching;
 mod texts;
 
-pub use keywords::{Meaning, meaning};
 pub use line::Line;
 pub use texts::EVENT as TEXT_EVENT;
 

@@ -4,9 +4,9 @@
 //! back only what a keyword had ended, and only to who had agreed before. A doubtful text suppresses the number until a person has decided
 //! (`posthaste replies`). What a provider has stopped itself stays stopped there.
 
-use super::keywords::{Meaning, meaning};
 use super::{Applied, Case, Feedback};
 use crate::customers::phone::PhoneNumber;
+use crate::policy::keywords::{Meaning, meaning};
 use crate::store::consents::ConsentRow;
 use crate::store::events::NewEvent;
 use crate::store::people::ConsentLine;
@@ -15,7 +15,7 @@ use crate::store::responses::{Detail, ResponseRow, Scope, digest};
 use crate::store::suppressions::SuppressionRow;
 use crate::store::{Error, from_micros, micros};
 use crate::types::{Channel, ConsentState, Response, SuppressionReason, Verdict};
-use crate::webhooks::What;
+use crate::webhooks::{Keyword, What};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl Feedback {
             return Ok(Vec::new());
         };
         let key = self.keys.address(Channel::Sms, &number);
-        let meaning = meaning(text, *keyword);
+        let meaning = asked(text, *keyword);
         let owners = self.store.owners(key, Channel::Sms).await?;
         let mut rows = Vec::new();
         for owner in &owners {
@@ -190,6 +190,17 @@ fn kept(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\n').take(LONGEST).collect()
 }
 
+/// What the text asks for; `said` is what the provider has taken it for, who acts on more words than ours.
+fn asked(text: &str, said: Option<Keyword>) -> Meaning {
+    match (meaning(text), said) {
+        (Meaning::StopAll, _) => Meaning::StopAll,
+        (_, Some(Keyword::Stop)) => Meaning::Stop,
+        (_, Some(Keyword::Start)) => Meaning::Start,
+        (_, Some(Keyword::Help)) => Meaning::Help,
+        (own, None) => own,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +236,11 @@ mod tests {
         assert_eq!(international("+380501234567"), Some("+380501234567".into()));
         assert_eq!(international("380501234567"), Some("+380501234567".into()));
         assert_eq!(international("SHOP"), None);
+    }
+
+    #[test]
+    fn what_the_provider_has_understood_counts_too() {
+        assert_eq!(asked("baja", Some(Keyword::Stop)), Meaning::Stop, "the provider acts on more words than ours");
+        assert_eq!(asked("stop all", Some(Keyword::Stop)), Meaning::StopAll);
     }
 }

@@ -3,9 +3,10 @@
 //! Pure: callers load [`Facts`] and act on the answer. It is asked twice, by `plan` when a row of the ledger is made and by
 //! `dispatch` just before a message leaves, because people unsubscribe in between. Here are the personal rules, in the order of
 //! design.md §7; hold-out and limits concern the run and are drawn by `plan`. When it may be sent is in [`quiet`], how often in [`caps`]; how much from a
-//! new domain in [`warm_up`].
+//! new domain in [`warm_up`]; by which words people leave in [`keywords`].
 
 pub mod caps;
+pub mod keywords;
 pub mod quiet;
 pub mod stops;
 pub mod warm_up;

@@ -1,5 +1,7 @@
 //! The words by which machines and people are told apart: senders, subjects and phrases of notices, in the languages they come in.
 
+use crate::policy::keywords::{Meaning, meaning};
+
 /// Whether any of `known` occurs in `text`, which is in lower case.
 pub fn any(text: &str, known: &[&str]) -> bool {
     known.iter().any(|words| text.contains(words))
@@ -230,100 +232,25 @@ pub const SUBJECTS_OF_AUTOMATIC: &[&str] = &[
     "自動応答",
 ];
 
-/// What people write who want no more mail (standards.md §4.4), folded as [`fold`] does.
-const STOP_WORDS: &[&str] = &[
-    "stop",
-    "stopall",
-    "stop all",
-    "unsubscribe",
-    "unsubscribe me",
-    "please unsubscribe",
-    "please unsubscribe me",
-    "cancel",
-    "end",
-    "quit",
-    "revoke",
-    "optout",
-    "opt out",
-    "remove",
-    "remove me",
-    "please remove me",
-    "arret",
-    "стоп",
-    "отписка",
-    "отписаться",
-    "отпишите меня",
-    "отказ",
-    "отмена",
-    "нет",
-    "відписка",
-    "відписатися",
-    "відпишіть мене",
-    "відмова",
-    "скасувати",
-    "ні",
-];
+/// What people write in a mail who want no more, besides the keywords of short texts.
+const WISHES: &[&str] =
+    &["unsubscribe me", "please unsubscribe", "please unsubscribe me", "remove me", "please remove me", "отпишите меня", "відпишіть мене"];
+/// A longer text is a letter, not a wish.
+const LONGEST_WISH: usize = 200;
 
 /// Whether the whole of a short text asks to be left out.
 pub fn is_stop(text: &str) -> bool {
-    let folded = fold(text);
-    STOP_WORDS.iter().any(|word| fold(word) == folded)
+    if text.len() > LONGEST_WISH {
+        return false;
+    }
+    let words: Vec<String> =
+        text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    matches!(meaning(text), Meaning::Stop | Meaning::StopAll) || WISHES.contains(&words.join(" ").as_str())
 }
 
 /// Whether it asks to be left out of everything.
 pub fn is_stop_all(text: &str) -> bool {
-    matches!(fold(text).as_str(), "stopall" | "stop all")
-}
-
-/// Lower case, one space between words, nothing but letters and digits, ё as е, and letters that look alike in both alphabets as Latin ones
-/// where the word is of Latin look.
-fn fold(text: &str) -> String {
-    let mut folded = String::new();
-    for letter in text.chars().take(200).flat_map(char::to_lowercase) {
-        match letter {
-            'ё' => folded.push('е'),
-            letter if letter.is_alphanumeric() => folded.push(letter),
-            '\'' | '’' | 'ʼ' => {}
-            _ if !folded.is_empty() && !folded.ends_with(' ') => folded.push(' '),
-            _ => {}
-        }
-    }
-    let folded = folded.trim_end();
-    folded.split(' ').map(of_one_alphabet).collect::<Vec<_>>().join(" ")
-}
-
-/// A word that mixes alphabets is written in the one that its other letters are of.
-fn of_one_alphabet(word: &str) -> String {
-    const ALIKE: &[(char, char)] = &[
-        ('а', 'a'),
-        ('в', 'b'),
-        ('е', 'e'),
-        ('і', 'i'),
-        ('к', 'k'),
-        ('м', 'm'),
-        ('н', 'h'),
-        ('о', 'o'),
-        ('р', 'p'),
-        ('с', 'c'),
-        ('т', 't'),
-        ('у', 'y'),
-        ('х', 'x'),
-    ];
-    let only = |latin: bool| {
-        word.chars().any(|letter| match latin {
-            true => letter.is_ascii_lowercase() && !ALIKE.iter().any(|(_, twin)| *twin == letter),
-            false => matches!(letter, 'а'..='џ' | 'ґ') && !ALIKE.iter().any(|(twin, _)| *twin == letter),
-        })
-    };
-    let swap = |letter: char, to_latin: bool| {
-        let pair = ALIKE.iter().find(|(cyrillic, latin)| if to_latin { *cyrillic == letter } else { *latin == letter });
-        pair.map_or(letter, |(cyrillic, latin)| if to_latin { *latin } else { *cyrillic })
-    };
-    match (only(true), only(false)) {
-        (true, false) => word.chars().map(|letter| swap(letter, true)).collect(),
-        (false, true) => word.chars().map(|letter| swap(letter, false)).collect(),
-        _ => word.to_string(),
-    }
+    text.len() <= LONGEST_WISH && meaning(text) == Meaning::StopAll
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! A keyword is the whole text, whatever its capitals, quotes, signs and emoji; letters of the other alphabet that look alike count as the same
 //! (`CTOП`). A text that holds a word of leaving among others is doubtful: a person decides, and until then nothing is sent.
 
-use crate::webhooks::Keyword;
-
 /// What a text asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -122,8 +120,8 @@ fn is_one_of(word: &str, keywords: &[&str]) -> bool {
     keywords.iter().any(|keyword| latin == folded(keyword, true) || cyrillic == folded(keyword, false))
 }
 
-/// What the text means; `said` is what the provider has taken it for.
-pub fn meaning(text: &str, said: Option<Keyword>) -> Meaning {
+/// What the text means.
+pub fn meaning(text: &str) -> Meaning {
     // An apostrophe belongs to its word: `don't` is no keyword, and neither is what stands around it.
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '\u{2019}' | '\u{2bc}'))
@@ -131,12 +129,8 @@ pub fn meaning(text: &str, said: Option<Keyword>) -> Meaning {
         .filter(|word| !word.is_empty())
         .collect();
     let whole = words.concat();
-    match said {
-        _ if is_one_of(&whole, STOP_ALL) => return Meaning::StopAll,
-        Some(Keyword::Stop) => return Meaning::Stop,
-        Some(Keyword::Start) => return Meaning::Start,
-        Some(Keyword::Help) => return Meaning::Help,
-        None => {}
+    if is_one_of(&whole, STOP_ALL) {
+        return Meaning::StopAll;
     }
     if is_one_of(&whole, STOP) {
         return Meaning::Stop;
@@ -222,9 +216,7 @@ mod tests {
             ("спасибо", Answer),
             ("Weekend", Answer),
         ] {
-            assert_eq!(meaning(text, None), expected, "{text}");
+            assert_eq!(meaning(text), expected, "{text}");
         }
-        assert_eq!(meaning("baja", Some(Keyword::Stop)), Stop, "the provider acts on more words than ours");
-        assert_eq!(meaning("stop all", Some(Keyword::Stop)), StopAll);
     }
 }

@@ -111,17 +111,24 @@ impl Caller {
 
 fn unanswered(error: reqwest::Error) -> Outcome {
     let before = error.is_connect() || error.is_builder();
-    let mut reply = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        reply = format!("{reply}: {error}");
-        cause = error.source();
+    // Only the host: the rest of an address may hold a token.
+    let host = error.url().and_then(|url| {
+        let host = url.host_str()?;
+        Some(url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}")))
+    });
+    let host = host.unwrap_or_else(|| "the provider".to_string());
+    let is_late = error.is_timeout();
+    let error = error.without_url();
+    let mut innermost: &dyn std::error::Error = &error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
-    // An address may hold a token.
-    let url = error.url().map(ToString::to_string).unwrap_or_default();
-    if !url.is_empty() {
-        reply = reply.replace(&url, "the provider");
-    }
+    let mut reply = match (before, is_late) {
+        (true, true) => format!("cannot reach {host} in time"),
+        (true, false) => format!("cannot reach {host}: {innermost}"),
+        (false, true) => format!("no complete answer of {host} in time"),
+        (false, false) => format!("no complete answer of {host}: {innermost}"),
+    };
     reply.truncate(reply.floor_char_boundary(1024));
     match before {
         true => Outcome::Unreachable { after: None, reply },

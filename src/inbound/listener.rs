@@ -27,14 +27,17 @@ pub struct Settings {
     pub hello: String,
     /// LMTP: LHLO, and an answer for each recipient.
     pub lmtp: bool,
+    /// Of one mail.
     pub most_bytes: usize,
+    /// Of all mails that are coming in at the same time.
+    pub most_together: usize,
     /// For a command, or for more of a mail.
     pub patience: Duration,
 }
 
 impl Settings {
     pub fn new(hello: &str, lmtp: bool) -> Settings {
-        Settings { hello: hello.to_string(), lmtp, most_bytes: 26_214_400, patience: Duration::from_secs(300) }
+        Settings { hello: hello.to_string(), lmtp, most_bytes: 26_214_400, most_together: 67_108_864, patience: Duration::from_secs(300) }
     }
 }
 
@@ -44,12 +47,14 @@ pub struct Door {
     pub clock: Clock,
     pub tokens: Arc<Tokens>,
     pub settings: Settings,
+    /// Bytes of mails that all sessions together may still hold in memory.
+    pub room: Semaphore,
     ways: RwLock<Arc<Ways>>,
 }
 
 impl Door {
     pub fn new(store: Store, clock: Clock, tokens: Arc<Tokens>, settings: Settings, ways: Ways) -> Arc<Door> {
-        Arc::new(Door { store, clock, tokens, settings, ways: RwLock::new(Arc::new(ways)) })
+        Arc::new(Door { store, clock, tokens, room: Semaphore::new(settings.most_together), settings, ways: RwLock::new(Arc::new(ways)) })
     }
 
     pub fn ways(&self) -> Arc<Ways> {

@@ -7,6 +7,7 @@ use smtp_proto::request::receiver::DataReceiver;
 use smtp_proto::{Error as Fault, Request};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// A command's longest line, with its end.
@@ -241,19 +242,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Takes the mail after DATA, keeps it, and answers; false when the session ends.
     async fn body(&mut self) -> std::io::Result<bool> {
-        let most = self.door.settings.most_bytes;
+        let door = self.door.clone();
+        let most = door.settings.most_bytes;
         let mut receiver = DataReceiver::new();
         let mut raw = Vec::new();
-        let mut too_large = false;
+        // What of the common room this mail has; it goes back with it.
+        let mut held: Option<SemaphorePermit<'_>> = None;
+        let mut refused = None;
         loop {
             let taken = std::mem::take(&mut self.input);
             let mut bytes = taken.iter();
             let complete = receiver.ingest(&mut bytes, &mut raw);
             self.input = bytes.as_slice().to_vec();
-            if raw.len() > most {
-                // What is too large is read to its end all the same, so that its sender hears why.
-                too_large = true;
-                raw.clear();
+            // What is not kept is read to its end all the same, so that its sender hears why.
+            if refused.is_some() || raw.len() > most {
+                refused = refused.or(Some("552 5.3.4 the mail is too large"));
+                (raw, held) = (Vec::new(), None);
+            }
+            let missing = raw.len().saturating_sub(held.as_ref().map_or(0, SemaphorePermit::num_permits));
+            match door.room.try_acquire_many(u32::try_from(missing).unwrap_or(u32::MAX)) {
+                Ok(more) => match &mut held {
+                    Some(held) => held.merge(more),
+                    None => held = Some(more),
+                },
+                Err(_) => {
+                    refused = Some("452 4.3.1 too much mail comes at once; come again later");
+                    (raw, held) = (Vec::new(), None);
+                }
             }
             if complete {
                 break;
@@ -266,10 +281,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let recipients = std::mem::take(&mut self.recipients);
         let answers = if self.door.settings.lmtp { recipients.len() } else { 1 };
         let sender = self.sender.take().unwrap_or_default();
-        let reply = if too_large {
-            "552 5.3.4 the mail is too large"
-        } else {
-            match self.door.store.keep_mail(&NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
+        let reply = match refused {
+            Some(why) => why,
+            None => match self.door.store.keep_mail(&NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
                 Ok(_) => "250 2.0.0 kept",
                 Err(error) => {
                     tracing::error!(
@@ -278,7 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     );
                     "451 4.3.0 it could not be kept; come again later"
                 }
-            }
+            },
         };
         (0..answers).for_each(|_| self.say(reply));
         Ok(true)

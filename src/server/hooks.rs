@@ -10,7 +10,7 @@ use crate::store::responses::digest;
 use crate::types::Time;
 use crate::webhooks::{self, Door, Kind, Refused, Request, Stored, ses};
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{OriginalUri, Path};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,9 +23,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Bytes of a request at most; a batch of a thousand events has less than one million.
-pub const LARGEST: usize = 4 << 20;
-/// Requests under way at once: what they may hold in memory is bounded.
+const LARGEST: usize = 4 << 20;
+/// Requests under way at once: what they may hold in memory is bounded. Who has no place is not read.
 const AT_ONCE: usize = 64;
+/// How long the body of a request may take.
+const BODY: Duration = Duration::from_secs(10);
 /// Providers give up after two to ten seconds.
 const PATIENCE: Duration = Duration::from_millis(1800);
 /// Of Amazon's certificates.
@@ -152,12 +154,12 @@ impl Desk {
     }
 }
 
-pub(super) async fn open(state: Shared, Path(provider): Path<String>, call: Call, body: Bytes) -> Response {
-    take(&state.0, &provider, None, &call, &body).await
+pub(super) async fn open(state: Shared, Path(provider): Path<String>, call: Call, body: Body) -> Response {
+    take(&state.0, &provider, None, &call, body).await
 }
 
-pub(super) async fn open_secret(state: Shared, Path((provider, secret)): Path<(String, String)>, call: Call, body: Bytes) -> Response {
-    take(&state.0, &provider, Some(&secret), &call, &body).await
+pub(super) async fn open_secret(state: Shared, Path((provider, secret)): Path<(String, String)>, call: Call, body: Body) -> Response {
+    take(&state.0, &provider, Some(&secret), &call, body).await
 }
 
 /// Everything of a request but its body.
@@ -168,7 +170,7 @@ pub(super) struct Call {
     headers: HeaderMap,
 }
 
-async fn take(inner: &Inner, provider: &str, secret: Option<&str>, call: &Call, body: &[u8]) -> Response {
+async fn take(inner: &Inner, provider: &str, secret: Option<&str>, call: &Call, body: Body) -> Response {
     let desk = &inner.desk;
     let hooks = lock(&desk.hooks).clone();
     let Some((name, door)) = hooks.doors.get_key_value(provider) else {
@@ -181,11 +183,16 @@ async fn take(inner: &Inner, provider: &str, secret: Option<&str>, call: &Call, 
         _ => return super::response::not_allowed("GET, HEAD, POST"),
     }
     let Ok(_place) = desk.places.try_acquire() else { return pages::busy() };
+    let body = match tokio::time::timeout(BODY, to_bytes(body, LARGEST)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return answer(StatusCode::PAYLOAD_TOO_LARGE, "a webhook has at most 4 MiB"),
+        Err(_) => return answer(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"),
+    };
     let path = call.uri.path_and_query().map_or("", |path| path.as_str());
     let url = format!("{}{path}", hooks.public_url);
     let headers: Vec<(String, String)> =
         call.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_string(), value.to_str().ok()?.to_string()))).collect();
-    let request = Request { method: call.method.as_str(), url: &url, headers: &headers, body };
+    let request = Request { method: call.method.as_str(), url: &url, headers: &headers, body: &body };
     let now = inner.clock.now();
     match tokio::time::timeout(PATIENCE, taken(inner, name, door, secret, &request, now)).await {
         Ok(Ok(outcome)) => {

@@ -373,6 +373,39 @@ async fn the_listener_takes_mail_for_us_and_is_no_relay() {
 }
 
 #[tokio::test]
+async fn mails_that_come_at_once_have_so_much_room_together_and_no_more() {
+    for database in databases().await {
+        let desk = Desk::new(&database).await;
+        let settings = Settings { most_together: 15_000, ..Settings::new("in.shop.example", false) };
+        let (address, stop) = listen(&desk.store, &desk.clock, settings).await;
+        let large = "x".repeat(72).replace("xxxxxx", "large ") + "\r\n";
+        let large = large.repeat(140);
+        let mut slow = Dialogue::open(address).await;
+        slow.say("EHLO mx.example").await;
+        slow.say("MAIL FROM:<>").await;
+        slow.say(&format!("RCPT TO:<{}>", desk.path(1))).await;
+        assert!(slow.say("DATA").await.starts_with("354"));
+        slow.stream.get_mut().write_all(large.as_bytes()).await.unwrap();
+        let mut other = Dialogue::open(address).await;
+        other.say("EHLO mx.example").await;
+        let mut answer = String::new();
+        for _ in 0..200 {
+            // Until the slow one's lines have been read.
+            answer = other.mail("", &desk.path(2), &large).await;
+            if answer.starts_with("452") {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(answer, "452 4.3.1 too much mail comes at once; come again later", "{}", database.name);
+        assert_eq!(other.mail("", &desk.path(2), "Subject: small\r\n\r\nThere is room for this.").await, "250 2.0.0 kept");
+        assert_eq!(slow.say("\r\n.").await, "250 2.0.0 kept");
+        assert_eq!(other.mail("", &desk.path(2), &large).await, "250 2.0.0 kept", "the room is free again");
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
 async fn over_lmtp_each_recipient_has_its_answer() {
     for database in databases().await {
         let desk = Desk::new(&database).await;

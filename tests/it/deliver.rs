@@ -50,7 +50,7 @@ fn sms(to: &str, text: &str) -> Outgoing {
     Outgoing { message: MessageId(1), body, key: "k".to_string() }
 }
 
-fn settings(channel: Channel, kind: &str, settings: serde_json::Value) -> ProviderSettings {
+pub fn settings(channel: Channel, kind: &str, settings: serde_json::Value) -> ProviderSettings {
     let serde_json::Value::Object(settings) = settings else { unreachable!() };
     ProviderSettings {
         channel,

@@ -1,6 +1,7 @@
 //! Providers with an HTTP interface against a server that answers as it is told: what arrives, and what every kind of silence means.
 
 use crate::databases::databases;
+use crate::deliver::settings;
 use crate::world::World;
 use aws_lc_rs::hmac;
 use axum::Router;
@@ -10,7 +11,6 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use posthaste::campaigns::model::ProviderSettings;
 use posthaste::providers::email::mime::{Letter, ListUnsubscribe, Mailbox, build};
 use posthaste::providers::{Body, LookState, Outcome, Outgoing, Provider, open};
 use posthaste::types::{Channel, Class, MessageId};
@@ -88,17 +88,7 @@ fn provider(kind: &str, channel: Channel, mut values: Value, url: &str) -> Arc<d
 }
 
 fn provider_at(name: &str, kind: &str, channel: Channel, values: Value) -> Arc<dyn Provider> {
-    let Value::Object(settings) = values else { unreachable!() };
-    let settings = ProviderSettings {
-        channel,
-        kind: kind.to_string(),
-        rate: None,
-        price: Default::default(),
-        countries: None,
-        weight: 1,
-        backup: false,
-        settings,
-    };
+    let settings = settings(channel, kind, values);
     open(name, &settings, &|text| Ok(text.to_string())).unwrap_or_else(|error| panic!("{kind}: {error}"))
 }
 
@@ -130,7 +120,7 @@ fn outgoing(channel: Channel, number: i64) -> Outgoing {
     Outgoing { message: MessageId(number), body, key: format!("{number:032x}") }
 }
 
-fn word(outcome: &Outcome) -> &'static str {
+pub fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Accepted { .. } => "accepted",
         Outcome::Later { .. } => "later",

@@ -1,8 +1,9 @@
 //! SMPP: against an operator of our own that tears, throttles and vanishes, and against npm's `smpp` as a real one.
 
 use crate::databases::databases;
+use crate::deliver::settings;
+use crate::providers::word;
 use crate::world::World;
-use posthaste::campaigns::model::ProviderSettings;
 use posthaste::providers::inbox::{Inbox, Receipt, ReceiptState, Taking, Told};
 use posthaste::providers::{Body, LookState, Outcome, Outgoing, Provider, open};
 use posthaste::types::{Channel, MessageId};
@@ -19,35 +20,13 @@ use tokio::net::{TcpListener, TcpStream};
 fn provider(port: u16, more: Value) -> Arc<dyn Provider> {
     let mut values = json!({ "host": "127.0.0.1", "port": port, "user": "shop", "password": "s3cret", "timeout": "5 seconds" });
     values.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let Value::Object(settings) = values else { unreachable!() };
-    let settings = ProviderSettings {
-        channel: Channel::Sms,
-        kind: "smpp".into(),
-        rate: None,
-        price: Default::default(),
-        countries: None,
-        weight: 1,
-        backup: false,
-        settings,
-    };
+    let settings = settings(Channel::Sms, "smpp", values);
     open("operator", &settings, &|text| Ok(text.to_string())).unwrap()
 }
 
 fn sms(number: i64, text: &str) -> Outgoing {
     let body = Body::Sms { sender: "SHOP".into(), to: format!("+38050{number:07}"), text: text.into(), parts: 1 };
     Outgoing { message: MessageId(number), body, key: format!("{number:032x}") }
-}
-
-fn word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Accepted { .. } => "accepted",
-        Outcome::Later { .. } => "later",
-        Outcome::Away { .. } => "away",
-        Outcome::Unreachable { .. } => "unreachable",
-        Outcome::Refused { .. } => "refused",
-        Outcome::Broken { .. } => "broken",
-        Outcome::Unknown { .. } => "unknown",
-    }
 }
 
 fn count(outcomes: &[Outcome]) -> HashMap<&'static str, usize> {

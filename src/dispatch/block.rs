@@ -15,7 +15,7 @@ use crate::policy::{Facts, Rules, decide};
 use crate::store::blocks::{Again, Block, Due, Which};
 use crate::store::ledger::{Claim, Left, Recorded};
 use crate::store::{self, from_micros, micros};
-use crate::types::{Channel, Class, MessageState, Refusal, RunId, Time};
+use crate::types::{Channel, Class, Failure, MessageState, Refusal, RunId, Time};
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -441,7 +441,7 @@ async fn pay(inner: &Inner, lane: &Arc<Lane>, run: RunId, patience: &mut Duratio
     }
 }
 
-fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {
+pub(super) fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {
     match unsendable {
         Unsendable::Refused(refusal, detail) => leave(inner, open, message, MessageState::Refused, Some(refusal.code()), Some(detail)),
         Unsendable::Failed(failure, detail) => leave(inner, open, message, MessageState::Failed, Some(failure.code()), Some(detail)),
@@ -451,7 +451,10 @@ fn unsent(inner: &Inner, open: &Open, message: i64, unsendable: Unsendable) {
 /// Gives a message to a provider that only remembers: nothing leaves, so there is no mark, no pace and nothing to wait for.
 async fn record(inner: &Arc<Inner>, open: &Arc<Open>, sending: &Sending, lane: &Lane, due: Due, now: Time) {
     match inner.outlets().composer.compose(sending, &due, due.first_try_at.map_or(now, from_micros)) {
-        Ok(composed) => {
+        Ok(mut composed) => {
+            if let Err(error) = composed.sign() {
+                return unsent(inner, open, due.id, Unsendable::Failed(Failure::Policy, error.to_string()));
+            }
             lane.provider.send(&composed.outgoing).await;
             inner.handed_over.fetch_add(1, Ordering::SeqCst);
             let provider = lane.provider.name().to_string();

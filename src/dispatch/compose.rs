@@ -4,6 +4,7 @@
 
 use super::rate::Rate;
 use super::references::{KEY, mark};
+use super::signing::Unsigned;
 use crate::campaigns::{Campaign, Content, Coupon, Definitions, Message, MessageBody, Supply, Workspace};
 use crate::literals::zone_of;
 use crate::plan::{ArmNames, campaign_of, country_of_phone, message_of, messages};
@@ -51,6 +52,8 @@ pub struct Composed {
     /// Compressed variables that the template read.
     pub snapshot: Option<Vec<u8>>,
     pub language: String,
+    /// A letter whose signature takes long, and is made by others.
+    pub unsigned: Option<Unsigned>,
 }
 
 /// What all messages of a run share.
@@ -198,12 +201,13 @@ fn value_of(content: &Content, chain: &[String]) -> Value {
 pub struct Identity {
     pub tokens: Tokens,
     key: hmac::Key,
-    signers: BTreeMap<String, Signer>,
+    signers: BTreeMap<String, Arc<Signer>>,
 }
 
 impl Identity {
     /// `secret` keys Message-IDs and boundaries; `signers` go by sending domain.
     pub fn new(tokens: Tokens, secret: &str, signers: BTreeMap<String, Signer>) -> Self {
+        let signers = signers.into_iter().map(|(domain, signer)| (domain, Arc::new(signer))).collect();
         Identity { tokens, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signers }
     }
 
@@ -239,10 +243,10 @@ impl Composer for Identity {
         let broken = |why: &str| Unsendable::Failed(Failure::Render, why.to_string());
         let campaign = sending.compiled.campaign().ok_or_else(|| broken("the version does not hold the campaign"))?;
         let message = message_of(campaign, due.arm, due.channel);
-        let body = match due.channel {
+        let (body, unsigned) = match due.channel {
             Channel::Email => self.email(sending, campaign, message, due, &filled, date)?,
-            Channel::Webhook => webhook(sending, campaign, due, &filled, date),
-            Channel::Sms => sms(workspace, message, filled.text.clone(), due.address.clone().unwrap_or_default())?,
+            Channel::Webhook => (webhook(sending, campaign, due, &filled, date), None),
+            Channel::Sms => (sms(workspace, message, filled.text.clone(), due.address.clone().unwrap_or_default())?, None),
             other => return Err(broken(&format!("nothing sends {other} yet"))),
         };
         let snapshot = match sending.compiled.templates.get(&(filled.place, filled.language.clone())) {
@@ -253,6 +257,7 @@ impl Composer for Identity {
             outgoing: Outgoing { message: MessageId(due.id), body, key: self.mark(KEY, due.id) },
             snapshot,
             language: filled.language,
+            unsigned,
         })
     }
 }
@@ -327,7 +332,7 @@ impl Identity {
         due: &Due,
         filled: &Filled,
         date: Time,
-    ) -> Result<Body, Unsendable> {
+    ) -> Result<(Body, Option<Unsigned>), Unsendable> {
         let workspace = &sending.compiled.definitions.workspace;
         let chain = workspace.language_chain(Some(&filled.language));
         let to = due.address.clone().unwrap_or_default();
@@ -371,14 +376,16 @@ impl Identity {
             headers: &[],
         };
         let mut mime = mime::build(&letter).map_err(|error| failed(Failure::UnsafeValue, error.to_string()))?;
-        if let Some(signer) = self.signers.get(domain) {
+        let signer = self.signers.get(domain);
+        let unsigned = signer.filter(|signer| signer.is_slow()).map(|signer| Unsigned { signer: signer.clone(), date });
+        if let Some(signer) = signer.filter(|_| unsigned.is_none()) {
             signer.sign(&mut mime, date).map_err(|error| failed(Failure::Policy, error.to_string()))?;
         }
         let from = bounces.map_or_else(
             || identity.address.clone(),
             |bounces| format!("b-{}@{bounces}", self.tokens.sign_address(Kind::Bounce, MessageId(due.id), date, Some(BOUNCE_DAYS))),
         );
-        Ok(Body::Email { from, to, mime })
+        Ok((Body::Email { from, to, mime }, unsigned))
     }
 }
 

@@ -1,8 +1,8 @@
 //! One message in the air: mark, slot, socket, answer.
 
-use super::block::{Open, stay};
+use super::block::{Open, stay, unsent};
 use super::breaker::{Admission, Change};
-use super::compose::Composed;
+use super::compose::{Composed, Unsendable};
 use super::lanes::{Lane, SHORT_PAUSE};
 use super::rate::Turn;
 use super::{Inner, retry};
@@ -76,6 +76,9 @@ pub(super) fn draw(message: i64) -> u64 {
 
 /// Hands one message over. `composed` counts it among those that wait for a place.
 pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSemaphorePermit) {
+    if let Err(error) = inner.signing.complete(&mut flight.composed).await {
+        return unsent(&inner, &flight.open, flight.due.id, Unsendable::Failed(Failure::Policy, error.to_string()));
+    }
     // The semaphores are never closed.
     let usual = if flight.urgent { None } else { flight.lane.usual.clone().acquire_owned().await.ok() };
     let Ok(in_flight) = flight.lane.in_flight.clone().acquire_owned().await else { return flight.open.one_done() };

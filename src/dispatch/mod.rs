@@ -26,6 +26,7 @@ mod recover;
 mod references;
 mod retry;
 mod shares;
+mod signing;
 mod stops;
 mod sites;
 mod warm_up;
@@ -44,6 +45,7 @@ use crate::store::definitions::Loaded;
 use crate::store::{self, Store, micros};
 use crate::types::{NodeId, RunId, Time, VersionId};
 use holding::Holding;
+use signing::Signing;
 use sites::Sites;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -101,6 +103,7 @@ pub(crate) struct Inner {
     lease: Lease,
     outlets: RwLock<Outlets>,
     committer: Committer,
+    signing: Signing,
     holding: Holding,
     /// Held while blocks and messages are claimed.
     claiming: AsyncMutex<()>,
@@ -154,6 +157,7 @@ impl Dispatcher {
                 lease: parts.lease,
                 outlets: RwLock::new(parts.outlets),
                 committer,
+                signing: Signing::default(),
                 holding,
                 claiming: AsyncMutex::default(),
                 brakes: watch::Sender::new(Brakes::default()),

@@ -218,6 +218,7 @@ impl Composer for Sketching {
                 outgoing: Outgoing { message: MessageId(due.id), body, key: String::new() },
                 snapshot: None,
                 language: String::new(),
+                unsigned: None,
             }
         } else {
             let composed = self.identity.compose(sending, due, date)?;

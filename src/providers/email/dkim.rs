@@ -105,6 +105,11 @@ impl Signer {
         Ok(self)
     }
 
+    /// Whether a signature takes hundreds of microseconds (RSA), not tens (Ed25519).
+    pub fn is_slow(&self) -> bool {
+        self.keys.iter().any(|(_, key)| matches!(key, Key::Rsa(_)))
+    }
+
     /// What DNS must answer for each key: name and TXT value.
     pub fn records(&self) -> Vec<(String, String)> {
         let name = |selector: &str| format!("{selector}._domainkey.{}", self.domain);

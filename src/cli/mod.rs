@@ -195,6 +195,7 @@ pub enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     end_quietly_when_nobody_reads();
+    use_small_pages();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads()).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -209,6 +210,12 @@ pub fn main() -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+/// Memory is taken in pages of 4 KB, not of 2 MB: a dozen threads, each with a few hundred KB, hold 60 MB together otherwise.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Threads that do the engine's work: a quarter of the processors (one of two) is left to the database, which has threads or a process of its own, and to the

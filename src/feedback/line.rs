@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::providers::inbox::{Inbox, Taking, Told};
 use crate::store::Store;
+use crate::store::hooks::NewHook;
 use crate::store::responses::digest;
 use crate::webhooks::{line, pack_told};
 
@@ -19,7 +20,8 @@ impl Inbox for Line {
             let told = line::told(told, now);
             let Ok(packed) = pack_told(&told) else { return false };
             let key = digest(&[line::KIND.as_bytes(), told.id.as_bytes()]);
-            match self.store.keep_hook(provider, line::KIND, key, now, &packed).await {
+            let hook = NewHook { provider: provider.to_string(), kind: line::KIND, key, received_at: now, request: packed };
+            match self.store.keep_hooks(&[hook]).await {
                 Ok(_) => true,
                 Err(error) => {
                     tracing::warn!(

@@ -5,7 +5,7 @@
 
 use super::{Inner, Shared, pages};
 use crate::kill_points::{Point, reached};
-use crate::store::hooks::HookCount;
+use crate::store::hooks::{HookCount, NewHook};
 use crate::store::responses::digest;
 use crate::types::Time;
 use crate::webhooks::{self, Door, Kind, Refused, Request, Stored, ses};
@@ -257,8 +257,8 @@ async fn taken(
     let key = digest(&[door.kind.word().as_bytes(), &webhooks::dedupe(door.kind, request)]);
     let stored = Stored::pack(request).map_err(NotTaken::Busy)?;
     reached(Point::BeforeIntake);
-    let is_new =
-        inner.store.keep_hook(name, door.kind.word(), key, now, &stored).await.map_err(|error| NotTaken::Busy(error.to_string()))?;
+    let hook = NewHook { provider: name.to_string(), kind: door.kind.word(), key, received_at: now, request: stored };
+    let is_new = inner.keeping.keep(hook).await.map_err(NotTaken::Busy)?;
     reached(Point::AfterIntake);
     Ok(if is_new { "taken" } else { "repeated" })
 }

@@ -7,6 +7,7 @@
 mod confirm;
 mod hooks;
 mod intake;
+mod keeping;
 mod pages;
 mod preferences;
 mod response;
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     links: RwLock<HashMap<i64, Arc<VersionLinks>>>,
     places: Semaphore,
     desk: hooks::Desk,
+    keeping: keeping::Keeping,
 }
 
 /// Requests answered at once; who comes beyond is asked to come again.
@@ -119,6 +121,7 @@ impl State {
         let counting = Counting { zone: settings.site.zone, slot: settings.slot, judge: judge::judge };
         let (counting, seen) = watch::channel(counting);
         let recorder = Recorder::start(settings.store.clone(), seen, settings.journal);
+        let keeping = keeping::Keeping::start(settings.store.clone());
         State(Arc::new(Inner {
             store: settings.store,
             clock: settings.clock,
@@ -132,6 +135,7 @@ impl State {
             links: RwLock::default(),
             places: Semaphore::new(AT_ONCE),
             desk: hooks::Desk::default(),
+            keeping,
         }))
     }
 

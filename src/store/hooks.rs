@@ -1,10 +1,23 @@
 //! Webhooks as they came, what they tell of messages that are not known yet, and how many came.
 
-use super::batch::{Field, table};
+use super::batch::{Change, Field, table};
 use super::{Doing, Error, Store, micros};
 use crate::types::{MessageId, MessageState, Time};
 use crate::{on_pool, on_writer};
 use serde::Serialize;
+use std::collections::HashSet;
+
+/// A request to be stored.
+#[derive(Debug, Clone)]
+pub struct NewHook {
+    /// Its name in posthaste.yaml.
+    pub provider: String,
+    pub kind: &'static str,
+    /// The same request has the same.
+    pub key: [u8; 16],
+    pub received_at: Time,
+    pub request: Vec<u8>,
+}
 
 /// A request that waits to be read.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -61,14 +74,43 @@ fn json<T: Serialize>(rows: &T) -> Result<String, Error> {
 }
 
 impl Store {
-    /// Stores a request; false when it is there already. When it returns, it is durable.
-    pub async fn keep_hook(&self, provider: &str, kind: &str, key: [u8; 16], at: Time, request: &[u8]) -> Result<bool, Error> {
-        let sql = "INSERT INTO hooks (provider, kind, key, received_at, request) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (provider, key) DO NOTHING";
-        let rows = on_writer!(self, pool => {
-            let query = sqlx::query(sql).bind(provider).bind(kind).bind(key.as_slice()).bind(micros(at)).bind(request);
-            query.execute(pool).await.map(|done| done.rows_affected())
-        });
-        Ok(rows.doing("store a webhook")? > 0)
+    /// Stores requests in one transaction; for each, whether it was not there already. When it returns, they are durable.
+    pub async fn keep_hooks(&self, hooks: &[NewHook]) -> Result<Vec<bool>, Error> {
+        const DOING: &str = "store webhooks";
+        const INTO: &str = "INSERT INTO hooks (provider, kind, key, received_at, request)";
+        const ONCE: &str = "ON CONFLICT (provider, key) DO NOTHING";
+        let mut change = self.change(DOING).await?;
+        let is_new = match &mut change {
+            Change::Sqlite(transaction) => {
+                let mut is_new = Vec::with_capacity(hooks.len());
+                for hook in hooks {
+                    let sql = sqlx::AssertSqlSafe(format!("{INTO} VALUES ($1, $2, $3, $4, $5) {ONCE}"));
+                    let query = sqlx::query(sql).bind(hook.provider.as_str()).bind(hook.kind).bind(hook.key.as_slice());
+                    let done = query.bind(micros(hook.received_at)).bind(hook.request.as_slice()).execute(&mut **transaction).await;
+                    is_new.push(done.doing(DOING)?.rows_affected() > 0);
+                }
+                is_new
+            }
+            Change::Postgres(transaction) => {
+                let sql = format!(
+                    "{INTO} SELECT * FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bytea[]) {ONCE} RETURNING provider, key"
+                );
+                let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                    .bind(hooks.iter().map(|hook| hook.provider.as_str()).collect::<Vec<_>>())
+                    .bind(hooks.iter().map(|hook| hook.kind).collect::<Vec<_>>())
+                    .bind(hooks.iter().map(|hook| hook.key.as_slice()).collect::<Vec<_>>())
+                    .bind(hooks.iter().map(|hook| micros(hook.received_at)).collect::<Vec<_>>())
+                    .bind(hooks.iter().map(|hook| hook.request.as_slice()).collect::<Vec<_>>())
+                    .fetch_all(&mut **transaction)
+                    .await
+                    .doing(DOING)?;
+                // Each was given back once; the same request twice among these is new the first time.
+                let mut new: HashSet<(String, Vec<u8>)> = rows.into_iter().collect();
+                hooks.iter().map(|hook| new.remove(&(hook.provider.clone(), hook.key.to_vec()))).collect()
+            }
+        };
+        change.commit(DOING).await?;
+        Ok(is_new)
     }
 
     /// Whether any request waits to be read.

@@ -1,4 +1,4 @@
-//! What a message of 14 KB costs: building, signing, and all of it from a person to the bytes that leave.  `cargo bench --bench email`
+//! What a message of 14 KB costs: building, signing, and all of it from a person to the bytes that leave; a token; a rule as SQL.  `cargo bench --bench email`
 
 use aws_lc_rs::encoding::AsDer;
 use base64::Engine;
@@ -6,12 +6,15 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use posthaste::campaigns;
 use posthaste::diagnostics::Files;
 use posthaste::dispatch::{Composer, Identity, Sending};
+use posthaste::plan::conditions;
 use posthaste::providers::Body;
 use posthaste::providers::email::dkim::Signer;
 use posthaste::providers::email::mime::{Letter, Mailbox, build};
+use posthaste::segments::Samples;
+use posthaste::store::Dialect;
 use posthaste::store::blocks::{Due, Person};
-use posthaste::tracking::Tokens;
-use posthaste::types::{Channel, Class, Time};
+use posthaste::tracking::{Kind, Tokens};
+use posthaste::types::{Channel, Class, MessageId, Time};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -139,5 +142,46 @@ fn whole(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, email, whole);
+/// A rule of what marketers write, over a workspace of its own.
+const RULE: &str = r#"
+segment: good
+title: "Good customers"
+where:
+  all:
+    - { attribute: points, at_least: 10 }
+    - any: [ { attribute: tier, in: [ gold, silver ] }, { attribute: city, starts_with: Spring } ]
+    - { event: purchase, within: 90 days, sum: amount, at_least: 100 }
+    - not: { message: any, was: opened, within: 30 days }
+"#;
+
+fn pieces(criterion: &mut Criterion) {
+    let Ok(tokens) = Tokens::new("k1:bench-signing-key-of-32-characters") else { return };
+    let mut message = 0;
+    criterion.bench_function("sign a token", |bencher| {
+        bencher.iter(|| {
+            message += 1;
+            tokens.sign(Kind::Open, MessageId(black_box(message)))
+        });
+    });
+    let token = tokens.sign(Kind::Open, MessageId(1_234_567));
+    criterion.bench_function("read a token", |bencher| bencher.iter(|| tokens.read(Kind::Open, black_box(&token))));
+
+    let mut files = Files::default();
+    files.insert("posthaste.yaml", WORKSPACE);
+    files.insert("campaigns/letter.yaml", LETTER.replace("segment: everyone", "segment: good"));
+    files.insert("campaigns/segments/good.yaml", RULE);
+    files.insert("templates/letter.hbs", template());
+    criterion.bench_function("read and check four files", |bencher| bencher.iter(|| campaigns::read(black_box(&files))));
+    let (definitions, problems) = campaigns::read(&files);
+    let Some(definitions) = definitions else { panic!("{}", problems.render(&files, false, 140)) };
+    let Some(campaign) = definitions.campaigns.get("letter") else { return };
+    let now: Time = "2027-03-01T10:00:00Z".parse().unwrap_or_default();
+    for (name, dialect) in [("SQLite", Dialect::Sqlite), ("PostgreSQL", Dialect::Postgres)] {
+        criterion.bench_function(&format!("compile a rule for {name}"), |bencher| {
+            bencher.iter(|| conditions(black_box(&definitions), campaign, Samples::NONE, now, dialect))
+        });
+    }
+}
+
+criterion_group!(benches, email, whole, pieces);
 criterion_main!(benches);

@@ -86,6 +86,27 @@ drop() { # URL
     esac
 }
 
+# A base is kept once, and taken anew for each run; afterwards it is forgotten.
+keep() {
+    case $url in
+        sqlite:*) cp "${url#sqlite:}" "$work/kept" ;;
+        *) "$postgres_bin/psql" -h "$work/postgres" -p "$postgres_port" -U postgres -qc "CREATE DATABASE kept TEMPLATE ${url##*/}" postgres ;;
+    esac
+}
+take_again() {
+    case $url in
+        sqlite:*) rm -f "${url#sqlite:}"*; cp "$work/kept" "${url#sqlite:}" ;;
+        *) drop "$url"; "$postgres_bin/psql" -h "$work/postgres" -p "$postgres_port" -U postgres -qc "CREATE DATABASE ${url##*/} TEMPLATE kept" postgres ;;
+    esac
+    sync
+}
+forget() {
+    case $url in
+        sqlite:*) rm -f "$work/kept" ;;
+        *) "$postgres_bin/psql" -h "$work/postgres" -p "$postgres_port" -U postgres -qc "DROP DATABASE kept" postgres ;;
+    esac
+}
+
 # A private server that stops at the end; durable (fsync) as it comes, with more memory and rarer checkpoints. initdb refuses root: there it runs as the
 # user postgres.
 start_postgres() {

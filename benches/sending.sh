@@ -50,19 +50,6 @@ fi
 # The processor time of the receiver so far, in hundredths of a second.
 received() { if [ "$kind" = slow ]; then echo 0; else awk '{ print $14 + $15 }' "/proc/$sink/stat"; fi }
 
-keep() { # A planned base is kept once, and taken again for each run.
-    case $database in
-        sqlite) cp "${url#sqlite:}" "$work/planned" ;;
-        postgres) "$postgres_bin/psql" -h "$work/postgres" -p "$postgres_port" -U postgres -qc "CREATE DATABASE planned TEMPLATE ${url##*/}" postgres ;;
-    esac
-}
-take_again() {
-    case $database in
-        sqlite) rm -f "${url#sqlite:}"*; cp "$work/planned" "${url#sqlite:}" ;;
-        postgres) drop "$url"; "$postgres_bin/psql" -h "$work/postgres" -p "$postgres_port" -U postgres -qc "CREATE DATABASE ${url##*/} TEMPLATE planned" postgres ;;
-    esac
-    sync
-}
 accepted() { "$posthaste" --workspace "$work/shop" report letter --format json --now 2027-03-01T12:00:00Z | tr -d ' \n' | grep -oE '"accepted":[0-9]+' | head -1 | cut -d: -f2; }
 
 keep

@@ -9,6 +9,7 @@ mod campaign;
 mod context;
 mod coupons;
 mod fields;
+pub mod forms;
 mod inbound;
 mod mapping;
 mod message;

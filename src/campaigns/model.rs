@@ -41,6 +41,7 @@ pub struct Workspace {
     pub catalogs: BTreeMap<String, Catalog>,
     pub coupons: BTreeMap<String, Coupon>,
     pub topics: BTreeMap<String, Topic>,
+    pub forms: BTreeMap<String, Form>,
     pub identities: BTreeMap<String, Identity>,
     pub domains: BTreeMap<String, Domain>,
     pub inbound: Option<Inbound>,
@@ -92,6 +93,36 @@ pub struct Topic {
     pub channels: Vec<Channel>,
     pub from: Option<String>,
     pub confirm: bool,
+}
+
+/// How people sign up.
+#[derive(Debug, Clone)]
+pub struct Form {
+    pub title: Words,
+    pub intro: Option<Words>,
+    pub topics: Vec<String>,
+    /// Channels whose address is asked for; the first must be given.
+    pub asks: Vec<Channel>,
+    /// In the order of the file; nobody must fill them in.
+    pub fields: Vec<FormField>,
+    /// What people agree to, word for word.
+    pub consent: Words,
+    /// On a host of ours; our own page where there is none.
+    pub thanks: Option<String>,
+    /// Hosts, in lower case, whose pages may hold the form; besides our own.
+    pub sites: BTreeSet<String>,
+    pub remind: Option<Duration>,
+    /// Posts of everybody together.
+    pub rate: Rate,
+}
+
+/// A field of a form besides the addresses.
+#[derive(Debug, Clone)]
+pub struct FormField {
+    /// An own field or attribute.
+    pub name: String,
+    pub label: Words,
+    pub kind: ValueType,
 }
 
 /// Who we send as.

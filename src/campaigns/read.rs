@@ -4,7 +4,7 @@ use super::context::{Context, Sets};
 use super::mapping::{self, Mapping};
 use super::model::{Campaign, Segment, Workspace};
 use super::names::{Names, file_key};
-use super::{campaign, segment, words_of_messages, workspace};
+use super::{campaign, forms, segment, words_of_messages, workspace};
 use crate::diagnostics::{Files, Problem, Problems};
 use crate::schedule::Rule;
 use crate::templates::{Languages, Library};
@@ -44,7 +44,8 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
     let campaign_trees = trees(files, "campaigns/", "campaign", problems);
     let mapping_trees = trees(files, "mappings/", "mapping", problems);
     // Without posthaste.yaml nothing else can be held against anything.
-    let (workspace, names) = workspace::read(&top?, names, problems);
+    let top = top?;
+    let (workspace, names) = workspace::read(&top, names, problems);
     let languages = Languages { all: workspace.languages.clone(), fallback: workspace.fallback.clone() };
     // Where a language is mistyped, every file in it would be a problem as well.
     let mut unsaid = Problems::default();
@@ -86,6 +87,7 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
         .collect();
     reach(&segments, &mut campaigns, &library);
     words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    forms::can_be_confirmed(&top, &workspace, &campaigns, problems);
     nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
     nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })

@@ -4,8 +4,10 @@
 use super::message::overlaid;
 use super::model::*;
 use super::part::inside;
+use super::trigger::Trigger;
 use super::variables::Variables;
 use crate::diagnostics::{Problem, Problems, Severity, Span};
+use crate::segments::ConsentIs;
 use crate::templates::{Library, Links, MessageTemplate, Need, Part, Source};
 use crate::types::{Channel, Class};
 use crate::yaml::Node;
@@ -69,6 +71,7 @@ impl Checked<'_> {
                             self.at(need, node, problem);
                         }
                     }
+                    self.must_ask(node, &compiled);
                     let lacking = self.must_carry(message, node, &compiled);
                     // What a whole message lacks is said once, not for each of its parts.
                     for fault in compiled.lint(self.campaign.class).into_iter().filter(|fault| !(lacking && fault.part == Part::Body)) {
@@ -105,6 +108,20 @@ impl Checked<'_> {
             problem.span = Some(need.place.span);
         }
         self.problems.push(problem);
+    }
+
+    /// A message that asks to confirm has the link by which that is done.
+    fn must_ask(&mut self, node: &Node, compiled: &MessageTemplate) {
+        let Some(Trigger::Consent(consent)) = &self.campaign.schedule.when else { return };
+        let asks = self.campaign.class == Class::Transactional && consent.is == [ConsentIs::Pending];
+        if asks && !compiled.needs().iter().any(|need| need.path == "confirm_url") {
+            let span = node.get("template").or_else(|| node.get("text")).map(|words| words.span);
+            self.problems.push(
+                Problem::new(self.file, span, "the link to confirm is missing")
+                    .label("asks those whose consent is pending")
+                    .help("put <a href=\"{{confirm_url}}\">…</a> into the template, or {{confirm_url}} into the text"),
+            );
+        }
     }
 
     /// Email that may be declined says how, and advertising says who sends it. True when something lacks.

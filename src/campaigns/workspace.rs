@@ -7,7 +7,7 @@ use super::part::{Part, by_country, is_word, json};
 use super::shapes::Checker;
 use super::tables::workspace::WORKSPACE;
 use super::tables::{self, provider};
-use super::{coupons, inbound, policy, warm_up};
+use super::{coupons, forms, inbound, policy, warm_up};
 use crate::diagnostics::Problems;
 use crate::literals::{self, Money, Rate, ValueType, codes};
 use crate::types::Channel;
@@ -28,9 +28,13 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
     unknown_fallback(part, names.languages.as_deref().unwrap_or_default(), problems);
     let key = part.owned("workspace").unwrap_or_default();
     let currency = names.currency.clone().unwrap_or_else(|| "EUR".to_string());
+    let link_hosts: BTreeSet<String> = part.texts("link_hosts").into_iter().map(|host| host.to_lowercase()).collect();
+    let own_host = part.text("public_url").and_then(|url| Some(url::Url::parse(url).ok()?.host_str()?.to_lowercase()));
+    let hosts = link_hosts.iter().cloned().chain(own_host).collect();
+    let forms = forms::read(part, &names, attributes.as_ref(), &hosts, problems);
     let workspace = Workspace {
         public_url: part.text("public_url").unwrap_or_default().trim_end_matches('/').to_string(),
-        link_hosts: part.texts("link_hosts").into_iter().map(|host| host.to_lowercase()).collect(),
+        link_hosts,
         database: database(part, problems),
         seed: part.owned("seed").unwrap_or_else(|| key.clone()),
         zone: part.text("zone").and_then(|zone| codes::zone(zone).ok()).unwrap_or(chrono_tz::UTC),
@@ -42,6 +46,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         catalogs,
         coupons: coupons::read(part, problems),
         topics: topics(part, problems),
+        forms,
         identities: identities(part, problems),
         domains: domains(part, problems),
         inbound: inbound::read(part, problems),

@@ -33,7 +33,7 @@ enum What {
     Customers(Common),
     /// What happened to people (columns customer, event, at, id; others are properties)
     Events(EventArguments),
-    /// What people agreed to (columns customer, topic, channel, state, at, source, proof)
+    /// What people agreed to (columns customer, topic, channel, state, at, until, source, proof)
     Consents(Common),
     /// Addresses that must not be sent to (columns address, reason, since, until)
     Suppressions(Common),

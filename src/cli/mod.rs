@@ -11,6 +11,7 @@ pub mod customers;
 pub mod dates;
 pub mod doctor;
 pub mod export;
+pub mod forms;
 pub mod import;
 pub mod git;
 pub mod init;
@@ -173,6 +174,8 @@ pub enum Command {
     Providers(providers::Arguments),
     /// What sending depends on and nobody sees: logins, DNS, clocks, database, disk; and what to change
     Doctor(doctor::Arguments),
+    /// The forms to sign up, who waits to be confirmed, and what was refused
+    Forms(forms::Arguments),
     /// What a bounce, complaint or reply says
     Bounces(bounces::Arguments),
     /// Texts of people who may have meant to leave; decide what they meant
@@ -256,6 +259,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::ResumeAll(arguments) => stop_all::resume(&global, arguments).await,
         Command::Providers(arguments) => providers::run(&global, arguments).await,
         Command::Doctor(arguments) => doctor::run(&global, arguments).await,
+        Command::Forms(arguments) => forms::run(&global, arguments).await,
         Command::Bounces(arguments) => bounces::run(&global, arguments).await,
         Command::Replies(arguments) => replies::run(&global, arguments).await,
         Command::Nodes(arguments) => nodes::run(&global, arguments).await,

@@ -88,6 +88,7 @@ async fn decide(store: &Store, customer: &Customer, is_stop: bool, who: &str, no
             received_at: micros(now),
             source: "operator".into(),
             proof: Some(format!("{who} read their reply so")),
+            until: None,
             source_key: digest(&[b"reviewed", &customer.id.to_be_bytes(), &micros(now).to_be_bytes()]),
         };
         store.append_consents(&[row], true).await?;

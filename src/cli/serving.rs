@@ -13,7 +13,7 @@ use crate::feedback::Feedback;
 use crate::kill_points::{Point, reached};
 use crate::literals::ValueType;
 use crate::segments::Samples;
-use crate::server::{self, Hooks, Incoming, Intake, Network, Site, State, Subject, Taken, View, Viewed};
+use crate::server::{self, Forms, Hooks, Incoming, Intake, Network, Site, State, Subject, Taken, View, Viewed};
 use crate::store::blocks::{Due, Person};
 use crate::store::conversions::Measures;
 use crate::store::definitions::Loaded;
@@ -95,7 +95,10 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         Err(why) => tracing::warn!(why, "nothing can be fetched: webhooks of SES stay closed"),
     }
     state.set_hooks(hooks(applied, &workspace.secrets, true));
-    tokio::spawn(follow(store, state.clone(), workspace.secrets.clone(), stop.clone()));
+    if let Some(version) = store.applied_workspace_id().await? {
+        state.set_forms(Forms { workspace: applied.clone(), keys: Keys::new(pepper), version: version.0 });
+    }
+    tokio::spawn(follow(store, state.clone(), workspace.secrets.clone(), Keys::new(pepper), stop.clone()));
     let task = tokio::spawn(server::serve(listener, state, stop.clone()));
     Ok(Serving { address, stop, task })
 }
@@ -127,7 +130,7 @@ pub fn feedback(store: &Store, workspace: &Workspace) -> anyhow::Result<Feedback
 }
 
 /// Shows pages as they are applied while the server runs.
-async fn follow(store: Store, state: State, secrets: Secrets, stop: CancellationToken) {
+async fn follow(store: Store, state: State, secrets: Secrets, keys: Keys, stop: CancellationToken) {
     // What was applied between reading the workspace and this moment is taken over too.
     let mut last = None;
     loop {
@@ -138,6 +141,7 @@ async fn follow(store: Store, state: State, secrets: Secrets, stop: Cancellation
                 Ok(definitions) => {
                     state.set_site(Site::of(&definitions.workspace));
                     state.set_hooks(hooks(&definitions.workspace, &secrets, last.is_some()));
+                    state.set_forms(Forms { workspace: definitions.workspace, keys: keys.clone(), version: version.0 });
                     // Tried again when it failed; a click finds its links by itself meanwhile.
                     last = state.learn_links().await.is_ok().then_some(version);
                 }

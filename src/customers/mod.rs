@@ -14,3 +14,4 @@ pub mod dates;
 pub mod mapping;
 pub mod values;
 pub mod import;
+pub mod signup;

@@ -257,6 +257,7 @@ impl Opens {
 
 async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: Loaded) -> Result<(), crate::plan::Error> {
     let dues = loaded?;
+    let checked = inner.clock.now();
     let sending = inner.sending(claimed.run).await?;
     let definitions = &sending.compiled.definitions;
     let campaign = campaign_of(definitions, &sending.run.key)?;
@@ -295,7 +296,7 @@ async fn through(inner: &Arc<Inner>, claimed: &Claimed, opens: &Opens, loaded: L
             Permit::Later { until, why } => defer(inner, open, &due, until, why),
             Permit::Switched => open.one_done(),
             Permit::Granted if !inner.may_go(claimed.run) => stay(inner, open, &due, Time::UNIX_EPOCH, None),
-            Permit::Granted => prepare(inner, open, (&sending, campaign), due, &mut patience, inner.clock.now()).await,
+            Permit::Granted => prepare(inner, open, (&sending, campaign), (due, checked), &mut patience, inner.clock.now()).await,
         }
     }
     Ok(())
@@ -321,12 +322,33 @@ fn defer(inner: &Inner, open: &Open, due: &Due, until: Time, why: String) {
     open.one_done();
 }
 
-/// Composes a message and lets it fly.
+/// What forbids a message that has waited since it was claimed: under a slow pace, or behind a slow provider, a block lasts long, and people leave
+/// meanwhile. `None`: it may go. `Ok(Err(()))`: it waits no more.
+pub(super) async fn forbidden_meanwhile(
+    inner: &Arc<Inner>,
+    run: RunId,
+    claim: Claim,
+    message: i64,
+) -> Result<Result<Option<(MessageState, Option<Refusal>, Option<String>)>, ()>, crate::plan::Error> {
+    let which = match claim.block {
+        0 => Which::Leased { ids: vec![message], lease: claim.fence },
+        _ => Which::Blocks(vec![Block { id: message, run, last: message, fence: claim.fence }]),
+    };
+    let dues = load(inner.clone(), run, which).await?;
+    let Some(due) = dues.first() else { return Ok(Err(())) };
+    let sending = inner.sending(run).await?;
+    let definitions = &sending.compiled.definitions;
+    let campaign = campaign_of(definitions, &sending.run.key)?;
+    let rules = Rules::new(&definitions.workspace.policy, campaign, due.channel);
+    Ok(Ok(forbidden(due, &rules, inner.clock.now())))
+}
+
+/// Composes a message and lets it fly; what forbids it was asked at `checked`.
 async fn prepare(
     inner: &Arc<Inner>,
     open: &Arc<Open>,
     (sending, campaign): (&Arc<Sending>, &Campaign),
-    due: Due,
+    (due, checked): (Due, Time),
     patience: &mut Duration,
     now: Time,
 ) {
@@ -396,6 +418,7 @@ async fn prepare(
             let is_reserved = sending.is_reserved;
             let flight = Flight {
                 due,
+                checked,
                 composed: made,
                 claim: open.claim,
                 run,
@@ -493,7 +516,7 @@ fn forbidden(due: &Due, rules: &Rules, now: Time) -> Option<(MessageState, Optio
     if due.left { refused(Refusal::LeftAudience) } else { None }
 }
 
-fn leave(inner: &Inner, open: &Open, message: i64, state: MessageState, reason: Option<i16>, detail: Option<String>) {
+pub(super) fn leave(inner: &Inner, open: &Open, message: i64, state: MessageState, reason: Option<i16>, detail: Option<String>) {
     inner.committer.left(Left { message, claim: open.claim, state, reason, detail, next_at: None });
     open.one_done();
 }

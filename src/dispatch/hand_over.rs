@@ -1,6 +1,6 @@
 //! One message in the air: mark, slot, socket, answer.
 
-use super::block::{Open, stay, unsent};
+use super::block::{Open, forbidden_meanwhile, leave, stay, unsent};
 use super::breaker::{Admission, Change};
 use super::compose::{Composed, Unsendable};
 use super::lanes::{Lane, SHORT_PAUSE};
@@ -12,15 +12,20 @@ use crate::providers::Outcome;
 use crate::store::blocks::Due;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
 use crate::store::strikes::{Strike, StrikeRow};
-use crate::types::{Failure, MessageState, RunId, SuppressionReason, Time};
+use crate::types::{Failure, MessageState, Refusal, RunId, SuppressionReason, Time};
 use chrono::TimeDelta;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// What was asked so long ago is asked again before the mark: whoever leaves is not written to a minute later.
+const FRESH: TimeDelta = TimeDelta::seconds(10);
+
 /// A composed message on its way.
 pub(super) struct Flight {
     pub due: Due,
+    /// When it was asked whether it may go.
+    pub checked: Time,
     pub composed: Composed,
     pub claim: Claim,
     pub run: RunId,
@@ -97,6 +102,9 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
     if !inner.may_go(flight.run) || (flight.admission == Admission::Usual && !flight.lane.breaker().is_closed()) {
         return stay(&inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
     }
+    if inner.clock.now() - flight.checked > FRESH && !may_still_go(&inner, &flight).await {
+        return;
+    }
     let provider = flight.lane.provider.name().to_string();
     let attempt = flight.due.attempts + 1;
     if !inner.committer.mark(Mark { message: flight.due.id, claim: flight.claim, provider: provider.clone(), attempt }).await {
@@ -123,6 +131,20 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
         inner.committer.answer(Answer::not_sent((flight.due.id, flight.claim), attempt, provider, now));
     }
     flight.open.one_done();
+}
+
+/// Asks once more what forbids a message that has waited since its block was claimed; false when it was left, or put back.
+async fn may_still_go(inner: &Arc<Inner>, flight: &Flight) -> bool {
+    match forbidden_meanwhile(inner, flight.run, flight.claim, flight.due.id).await {
+        Ok(Ok(None)) => return true,
+        Ok(Ok(Some((state, reason, detail)))) => leave(inner, &flight.open, flight.due.id, state, reason.map(Refusal::code), detail),
+        Ok(Err(())) => flight.open.one_done(),
+        Err(error) => {
+            tracing::error!(run = flight.run.0, error = &error as &dyn std::error::Error, "cannot ask whether a message may still go");
+            stay(inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);
+        }
+    }
+    false
 }
 
 /// What the answer means for the provider's budget.

@@ -7,6 +7,7 @@ pub mod expectations;
 pub mod simulation;
 pub mod trials;
 mod applying;
+mod keeping;
 mod outlets;
 mod process;
 
@@ -124,6 +125,7 @@ pub struct Engine {
     changed: Arc<Notify>,
     /// Reads what providers have told; nobody does without it.
     feedback: Option<Feedback>,
+    keeping: keeping::Keeping,
     _lock: EngineLock,
 }
 
@@ -171,6 +173,7 @@ impl Engine {
             failed: Mutex::default(),
             changed: Arc::new(Notify::new()),
             feedback: None,
+            keeping: keeping::Keeping::new(workspace),
             _lock: lock,
         };
         if engine.roles.sender {
@@ -217,7 +220,7 @@ impl Engine {
     pub async fn turn(&self) -> Result<Option<Time>, Error> {
         loop {
             self.refresh().await?;
-            let planned = if self.roles.scheduler { self.planner.turn(self.clock.now()).await? } else { plan::Turn::default() };
+            let planned = if self.roles.scheduler { self.schedule().await? } else { plan::Turn::default() };
             *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = planned.failed.clone();
             let sent = if self.roles.sender { self.dispatcher.turn().await? } else { dispatch::Turn::default() };
             let heard = self.hear().await?;
@@ -231,6 +234,13 @@ impl Engine {
                 tokio::time::sleep(A_MOMENT).await;
             }
         }
+    }
+
+    /// What time alone brings, then what is due to be planned.
+    async fn schedule(&self) -> Result<plan::Turn, Error> {
+        let kept = self.keeping.turn(&self.store, self.clock.now()).await?;
+        let turn = self.planner.turn(self.clock.now()).await?;
+        Ok(plan::Turn { next: [turn.next, kept].into_iter().flatten().min(), ..turn })
     }
 
     /// Makes the runs that are due and plans them, and hands nothing over.
@@ -274,7 +284,7 @@ impl Engine {
             while self.roles.scheduler && !self.stop.is_cancelled() {
                 let turn = async {
                     self.refresh().await?;
-                    Ok::<_, Error>(self.planner.turn(self.clock.now()).await?)
+                    self.schedule().await
                 };
                 let Some(turn) = self.unless_temporary(turn.await).await? else { continue };
                 if !turn.planned.is_empty() {
@@ -430,6 +440,7 @@ impl Engine {
             let outlets = (self.open)(&workspace);
             self.listen(&outlets);
             self.dispatcher.change_outlets(outlets);
+            self.keeping.set(workspace);
             *self.workspace.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(version);
         }
         Ok(())

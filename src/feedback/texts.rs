@@ -105,6 +105,7 @@ impl Feedback {
             received_at: case.received_at,
             source: BY_KEYWORD.into(),
             proof: Some(proof.clone()),
+            until: None,
             source_key: digest(&[b"keyword", &case.key(), topic.as_bytes()]),
             topic,
         };

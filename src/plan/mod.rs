@@ -18,13 +18,14 @@ mod times;
 mod warm_up;
 mod write;
 
+pub use crate::policy::country_of_phone;
 pub use arms::{ArmNames, message_for, message_of};
 pub use caps::{Arbiter, Place, Request, reserved_classes};
 pub use cost::{CountParts, Parts};
 pub use decide::{Decided, Decider, expires, messages};
 pub use due::{MOST_MISSED, Occurrence};
 use leave_out::Turnout;
-pub use reach::{Reach, country_of_phone};
+pub use reach::Reach;
 pub use warm_up::{WarmUps, moved_expiry};
 pub use write::{Conditions, Preview, add_saved, conditions, preview, samples, selection};
 

@@ -1,6 +1,7 @@
 //! Whether an address is of a kind that our providers and senders reach.
 
 use crate::campaigns::{Message, Workspace};
+use crate::policy::country_of;
 use crate::types::Channel;
 use std::collections::BTreeSet;
 
@@ -54,13 +55,4 @@ impl Reach {
         };
         is_outside(&self.providers) || is_outside(&self.senders)
     }
-}
-
-fn country_of(number: &phonenumber::PhoneNumber) -> Option<String> {
-    number.country().id().map(|id| format!("{id:?}"))
-}
-
-/// ISO 3166 of a number in international form, if it has one.
-pub fn country_of_phone(address: &str) -> Option<String> {
-    country_of(&phonenumber::parse(None, address).ok()?)
 }

@@ -38,7 +38,7 @@ pub struct Facts<'a> {
     pub consent: Option<Consent>,
     /// For the topic `*`.
     pub consent_to_all: Option<Consent>,
-    /// ISO 3166, as the customer's own field says.
+    /// ISO 3166, as the customer's own field says; where it says nothing, a phone number's own country counts for rules of consent.
     pub country: Option<&'a str>,
 }
 
@@ -57,6 +57,10 @@ impl Rules {
         let touching = policy.consent.iter().filter(|rule| subject.is_touched_by(&rule.narrowed));
         let rules = touching.map(|rule| (rule.narrowed.clone(), rule.needs)).collect();
         Rules { class: campaign.class, topic: campaign.topic.clone(), rules }
+    }
+
+    fn names_countries(&self) -> bool {
+        self.rules.iter().any(|(rule, _)| !rule.country.is_empty())
     }
 
     /// The strictest need among the rules that match; none where no rule matches, or where there is no topic to consent to.
@@ -100,6 +104,19 @@ pub fn has_country(rule: &Narrowed, country: Option<&str>) -> bool {
     rule.country.is_empty() || country.is_some_and(|country| rule.country.iter().any(|one| one == country))
 }
 
+/// ISO 3166 of a number in international form, if it has one.
+pub fn country_of_phone(address: &str) -> Option<String> {
+    if !address.starts_with('+') {
+        return None;
+    }
+    country_of(&phonenumber::parse(None, address).ok()?)
+}
+
+/// ISO 3166 of a number.
+pub fn country_of(number: &phonenumber::PhoneNumber) -> Option<String> {
+    number.country().id().map(|id| format!("{id:?}"))
+}
+
 /// The first no is the reason: no_address, unsupported_address, duplicate_address, suppressed, no_consent.
 pub fn decide(facts: &Facts<'_>, rules: &Rules, now: Time) -> Result<(), Refusal> {
     if facts.address.is_none_or(str::is_empty) {
@@ -117,7 +134,8 @@ pub fn decide(facts: &Facts<'_>, rules: &Rules, now: Time) -> Result<(), Refusal
     {
         return Err(Refusal::Suppressed);
     }
-    match rules.need(facts.country).is_met_by(state(facts.consent, facts.consent_to_all)) {
+    let of_number = if rules.names_countries() && facts.country.is_none() { facts.address.and_then(country_of_phone) } else { None };
+    match rules.need(facts.country.or(of_number.as_deref())).is_met_by(state(facts.consent, facts.consent_to_all)) {
         true => Ok(()),
         false => Err(Refusal::NoConsent),
     }
@@ -135,7 +153,7 @@ fn stops(reason: SuppressionReason, class: Class) -> bool {
 }
 
 /// The later of the two wins; on a tie, withdrawn.
-fn state(topic: Option<Consent>, all: Option<Consent>) -> Option<ConsentState> {
+pub fn state(topic: Option<Consent>, all: Option<Consent>) -> Option<ConsentState> {
     match (topic, all) {
         (Some(topic), Some(all)) if topic.at == all.at => {
             Some(if topic.state == ConsentState::Withdrawn || all.state == ConsentState::Withdrawn {

@@ -5,9 +5,12 @@
 //! their version, and unsubscriptions are answered 503, so that mailbox providers try again: one counts when those who send can see it.
 
 mod confirm;
+mod form_words;
+mod forms;
 mod hooks;
 mod intake;
 mod keeping;
+mod limits;
 mod pages;
 mod preferences;
 mod response;
@@ -16,6 +19,7 @@ mod view;
 mod visitor;
 mod words;
 
+pub use forms::Forms;
 pub use hooks::{Fetch, Hooks, Network};
 pub use intake::{Incoming, Intake, Subject, Taken, Worth};
 pub use view::{View, Viewed};
@@ -109,6 +113,7 @@ pub(crate) struct Inner {
     places: Semaphore,
     desk: hooks::Desk,
     keeping: keeping::Keeping,
+    forms: forms::Desk,
 }
 
 /// Requests answered at once; who comes beyond is asked to come again.
@@ -136,6 +141,7 @@ impl State {
             places: Semaphore::new(AT_ONCE),
             desk: hooks::Desk::default(),
             keeping,
+            forms: forms::Desk::default(),
         }))
     }
 
@@ -152,15 +158,23 @@ impl State {
         self.0.desk.set(hooks);
     }
 
+    /// The forms to sign up, as they are now; there are none before.
+    pub fn set_forms(&self, forms: Forms) {
+        self.0.forms.set(forms);
+    }
+
     /// What fetches Amazon's certificates; without it nothing of SES is taken.
     pub fn set_fetch(&self, fetch: Arc<dyn Fetch>) {
         self.0.desk.set_fetch(fetch);
     }
 
-    /// Writes how many webhooks came and were refused; to be called now and then.
+    /// Writes how many webhooks and sign-ups came and were refused; to be called now and then.
     pub async fn write_counts(&self) {
         if let Err(error) = self.0.store.count_hooks(&self.0.desk.take_counts()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "webhooks could not be counted");
+        }
+        if let Err(error) = self.0.store.count_forms(&self.0.forms.take_counts()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sign-ups could not be counted");
         }
     }
 
@@ -205,6 +219,7 @@ pub fn router(state: State) -> Router {
         .route("/u/{token}", any(unsubscribe::page))
         .route("/p/{token}", any(preferences::page))
         .route("/k/{token}", any(confirm::page))
+        .route("/f/{form}", any(forms::page))
         .route("/v/{token}", get(view::page))
         .route("/conversion.gif", get(intake::image))
         .route("/x/{token}", get(intake::image_of_token))

@@ -18,6 +18,8 @@ static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
         ("preferences", include_str!("pages/preferences.hbs")),
         ("not_found", include_str!("pages/not_found.hbs")),
         ("gone", include_str!("pages/gone.hbs")),
+        ("form", include_str!("pages/form.hbs")),
+        ("form_taken", include_str!("pages/form_taken.hbs")),
     ] {
         if let Err(error) = templates.register_template_string(name, text) {
             tracing::error!(%error, name, "a page's template is broken");
@@ -39,7 +41,12 @@ pub fn page(status: StatusCode, name: &str, language: &str, data: &Value) -> Res
     };
     let texts = words::texts(language);
     let title = texts.get(title).cloned().unwrap_or_default();
-    let body = TEMPLATES.render(name, &json!({ "t": &texts, "d": data })).unwrap_or_default();
+    titled(status, name, language, &title, &texts, data)
+}
+
+/// A page with a title and texts of its own.
+pub fn titled(status: StatusCode, name: &str, language: &str, title: &Value, texts: &Value, data: &Value) -> Response {
+    let body = TEMPLATES.render(name, &json!({ "t": texts, "d": data })).unwrap_or_default();
     let html = TEMPLATES.render("layout", &json!({ "language": language, "title": title, "body": body })).unwrap_or_default();
     let mut response = (status, Html(html)).into_response();
     let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";

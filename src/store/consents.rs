@@ -4,9 +4,11 @@
 
 use super::batch::Connection;
 use super::customers::{CHUNK, among_ids, placeholders};
+use super::responses::digest;
 use super::starts;
-use super::{Doing, Error, Store};
-use crate::types::ConsentState;
+use super::{Doing, Error, Store, micros};
+use crate::on_pool;
+use crate::types::{ConsentState, Time};
 use sqlx::AssertSqlSafe;
 use std::collections::HashMap;
 
@@ -33,6 +35,8 @@ pub struct ConsentRow {
     pub received_at: i64,
     pub source: String,
     pub proof: Option<String>,
+    /// When it ends by itself.
+    pub until: Option<i64>,
     /// The same change with the same key is kept once.
     pub source_key: [u8; 16],
 }
@@ -72,16 +76,17 @@ pub async fn append(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     Ok(appended)
 }
 
-const RECORD: &str = "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key)";
+const RECORD: &str = "INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key, until)";
 const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING";
 
-async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<u64, Error> {
+/// Appends to the record alone; the state stays as it is.
+pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<u64, Error> {
     const DOING: &str = "keep consents";
     let mut appended = 0;
     match connection {
         Connection::Sqlite(connection) => {
             for chunk in rows.chunks(CHUNK) {
-                let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(9, chunk.len()))));
+                let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(10, chunk.len()))));
                 for row in chunk {
                     query = query
                         .bind(row.customer)
@@ -92,7 +97,8 @@ async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<
                         .bind(row.received_at)
                         .bind(row.source.as_str())
                         .bind(row.proof.as_deref())
-                        .bind(row.source_key.as_slice());
+                        .bind(row.source_key.as_slice())
+                        .bind(row.until);
                 }
                 appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
             }
@@ -100,7 +106,7 @@ async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<
         Connection::Postgres(connection) => {
             let sql = format!(
                 "{RECORD} SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::text[], \
-                 $8::text[], $9::bytea[]) {ONCE}"
+                 $8::text[], $9::bytea[], $10::bigint[]) {ONCE}"
             );
             let query = sqlx::query(AssertSqlSafe(sql))
                 .bind(rows.iter().map(|row| row.customer).collect::<Vec<_>>())
@@ -111,14 +117,15 @@ async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<
                 .bind(rows.iter().map(|row| row.received_at).collect::<Vec<_>>())
                 .bind(rows.iter().map(|row| row.source.clone()).collect::<Vec<_>>())
                 .bind(rows.iter().map(|row| row.proof.clone()).collect::<Vec<_>>())
-                .bind(rows.iter().map(|row| row.source_key.to_vec()).collect::<Vec<_>>());
+                .bind(rows.iter().map(|row| row.source_key.to_vec()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|row| row.until).collect::<Vec<_>>());
             appended = query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
         }
     }
     Ok(appended)
 }
 
-const STATE: &str = "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof)";
+const STATE: &str = "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof, until)";
 
 async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<(), Error> {
     const DOING: &str = "keep the state of consent";
@@ -132,14 +139,14 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     let mut latest: Vec<&ConsentRow> = latest.into_values().collect();
     latest.sort_by_key(|row| (row.customer, &row.topic, row.channel));
     let later = format!(
-        "ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof \
+        "ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof, until = excluded.until \
          WHERE excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state = {withdrawn})",
         withdrawn = ConsentState::Withdrawn.code()
     );
     match connection {
         Connection::Sqlite(connection) => {
             for chunk in latest.chunks(CHUNK) {
-                let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(6, chunk.len()))));
+                let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(7, chunk.len()))));
                 for row in chunk {
                     query = query
                         .bind(row.customer)
@@ -147,14 +154,15 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                         .bind(row.channel)
                         .bind(row.state.code())
                         .bind(row.at)
-                        .bind(i16::from(row.proof.is_some()));
+                        .bind(i16::from(row.proof.is_some()))
+                        .bind(row.until);
                 }
                 query.execute(&mut **connection).await.doing(DOING)?;
             }
         }
         Connection::Postgres(connection) => {
             let sql = format!(
-                "{STATE} SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::smallint[]) {later}"
+                "{STATE} SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::smallint[], $7::bigint[]) {later}"
             );
             sqlx::query(AssertSqlSafe(sql))
                 .bind(latest.iter().map(|row| row.customer).collect::<Vec<_>>())
@@ -163,6 +171,7 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                 .bind(latest.iter().map(|row| row.state.code()).collect::<Vec<_>>())
                 .bind(latest.iter().map(|row| row.at).collect::<Vec<_>>())
                 .bind(latest.iter().map(|row| i16::from(row.proof.is_some())).collect::<Vec<_>>())
+                .bind(latest.iter().map(|row| row.until).collect::<Vec<_>>())
                 .execute(&mut **connection)
                 .await
                 .doing(DOING)?;
@@ -181,5 +190,56 @@ impl Store {
         }
         change.commit("keep consents").await?;
         Ok(appended)
+    }
+}
+
+/// Where a consent comes from that has ended by itself.
+pub const ENDED: &str = "ended";
+
+impl Store {
+    /// Withdraws the consents whose time is over, with that time; gives how many. Nobody did this: it starts no campaign.
+    pub async fn end_consents(&self, now: Time) -> Result<u64, Error> {
+        const DOING: &str = "end consents whose time is over";
+        let sql = format!(
+            "SELECT customer_id, topic, channel, until, at FROM consent_state WHERE until <= $1 AND state IN ({}, {}) ORDER BY customer_id LIMIT 500",
+            ConsentState::Granted.code(),
+            ConsentState::Confirmed.code()
+        );
+        let mut ended = 0;
+        loop {
+            let sql = AssertSqlSafe(sql.clone());
+            let over: Vec<(i64, String, i16, i64, i64)> =
+                on_pool!(self, pool => sqlx::query_as(sql).bind(micros(now)).fetch_all(pool).await).doing(DOING)?;
+            if over.is_empty() {
+                return Ok(ended);
+            }
+            let row = |(customer, topic, channel, until, at): (i64, String, i16, i64, i64)| ConsentRow {
+                customer,
+                channel,
+                state: ConsentState::Withdrawn,
+                at: until.max(at),
+                received_at: micros(now),
+                source: ENDED.into(),
+                proof: None,
+                until: None,
+                source_key: digest(&[ENDED.as_bytes(), topic.as_bytes(), &channel.to_be_bytes(), &until.to_be_bytes()]),
+                topic,
+            };
+            let rows: Vec<ConsentRow> = over.into_iter().map(row).collect();
+            ended += rows.len() as u64;
+            self.append_consents(&rows, false).await?;
+        }
+    }
+
+    /// When the next consent ends by itself.
+    pub async fn next_end_of_consent(&self) -> Result<Option<Time>, Error> {
+        let sql = format!(
+            "SELECT MIN(until) FROM consent_state WHERE until IS NOT NULL AND state IN ({}, {})",
+            ConsentState::Granted.code(),
+            ConsentState::Confirmed.code()
+        );
+        let row: (Option<i64>,) =
+            on_pool!(self, pool => sqlx::query_as(AssertSqlSafe(sql)).fetch_one(pool).await).doing("look for consents that end")?;
+        Ok(row.0.map(super::from_micros))
     }
 }

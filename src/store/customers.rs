@@ -159,9 +159,7 @@ impl Store {
         const DOING: &str = "import customers";
         let mut change = self.change(DOING).await?;
         let mut connection = change.connection();
-        if let Connection::Postgres(connection) = &mut connection {
-            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(IMPORT_LOCK).execute(&mut **connection).await.doing(DOING)?;
-        }
+        lock(&mut connection).await?;
         let found = find(&mut connection, wanted).await?;
         let (mut changes, result) = decide(found);
         let new_ids = if dry || changes.is_empty() { Vec::new() } else { write(&mut connection, &mut changes).await? };
@@ -332,6 +330,15 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
         }
     }
     Ok(found)
+}
+
+/// One at a time looks for customers and makes those that it does not find.
+pub(super) async fn lock(connection: &mut Connection<'_>) -> Result<(), Error> {
+    if let Connection::Postgres(connection) = connection {
+        let sql = "SELECT pg_advisory_xact_lock($1)";
+        sqlx::query(sql).bind(IMPORT_LOCK).execute(&mut **connection).await.doing("take turns with other imports")?;
+    }
+    Ok(())
 }
 
 /// Writes a batch; gives the numbers of the new customers.

@@ -161,6 +161,7 @@ impl Store {
             received_at: at,
             source: "preferences".into(),
             proof: Some(format!("message {message}")),
+            until: None,
             source_key: digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]),
         };
         self.append_consents(&choices.iter().map(row).collect::<Vec<_>>(), true).await.map(drop)

@@ -41,6 +41,7 @@ pub mod responses;
 pub mod runs;
 pub mod settings;
 pub mod settled;
+pub mod signups;
 pub mod simulated;
 pub mod sql;
 pub mod stops;

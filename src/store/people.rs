@@ -181,6 +181,8 @@ impl Store {
         let one = format!("(SELECT id FROM {given} AS given)");
         for sql in [
             format!("DELETE FROM strikes WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {one})"),
+            format!("DELETE FROM signup_asks WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {one})"),
+            format!("DELETE FROM signups WHERE customer_id IN {one}"),
             format!("DELETE FROM addresses WHERE customer_id IN {one}"),
             format!(
                 "UPDATE inbound_mail SET raw = NULL, next_at = NULL, sender = '', detail = NULL WHERE message_id IN (SELECT id FROM messages WHERE customer_id IN {one})"

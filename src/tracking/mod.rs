@@ -9,6 +9,7 @@ mod in_addresses;
 pub mod judge;
 mod mark_up;
 pub mod recorder;
+mod stamps;
 mod tokens;
 pub mod utm;
 

@@ -28,6 +28,8 @@ pub enum Kind {
     Leave = b'l' as isize,
     /// The Message-ID: what is answered.
     Letter = b'm' as isize,
+    /// When a form was opened.
+    Form = b'f' as isize,
 }
 
 /// What a click token says.
@@ -160,7 +162,7 @@ impl Tokens {
         self.keys.iter()
     }
 
-    fn parts(&self, token: &str) -> Option<(&Key, Vec<u8>, Vec<u8>)> {
+    pub(super) fn parts(&self, token: &str) -> Option<(&Key, Vec<u8>, Vec<u8>)> {
         let mut parts = token.splitn(3, '.');
         let (name, payload, mac) = (parts.next()?, parts.next()?, parts.next()?);
         let key = self.keys.iter().find(|key| key.name == name)?;
@@ -180,6 +182,10 @@ impl Key {
             mac: hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, b"posthaste: signs tokens").as_ref()),
             seal: EncryptingKey::ctr(seal).ok()?,
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn mac(&self, kind: Kind, payload: &[&[u8]]) -> [u8; MAC_LENGTH] {
@@ -207,7 +213,7 @@ fn is_name(name: &str) -> bool {
     (1..=8).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn written(name: &str, payload: &[u8], mac: &[u8]) -> String {
+pub(super) fn written(name: &str, payload: &[u8], mac: &[u8]) -> String {
     let mut token = String::with_capacity(name.len() + 2 + (payload.len() + mac.len()) * 4 / 3 + 4);
     token.push_str(name);
     token.push('.');

@@ -24,6 +24,7 @@ mod render;
 mod scheduler_kill;
 mod schedules;
 mod select;
+mod signup;
 mod simulate;
 mod smpp;
 mod storm;

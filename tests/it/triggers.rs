@@ -174,6 +174,7 @@ async fn responses_and_changes_of_consent_start_campaigns() {
             received_at: micros(now),
             source: "story".into(),
             proof: None,
+            until: None,
             source_key: digest(&[&customer.to_be_bytes(), &channel.code().to_be_bytes()]),
         };
         let changes = [

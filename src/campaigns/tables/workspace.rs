@@ -38,6 +38,7 @@ pub static WORKSPACE: Table = Table {
         optional("coupons", Shape::Each(&Shape::Key, &Shape::Map(&COUPON)), "none", "Codes that are drawn for messages"),
         later("surveys", "Questions with a scale", "surveys come with a later version"),
         required("topics", Shape::Each(&Shape::Key, &Shape::Map(&TOPIC)), "What customers consent to"),
+        optional("forms", Shape::Each(&Shape::Key, &Shape::Map(&FORM)), "none", "How people sign up: pages at PUBLIC_URL/f/NAME"),
         required("identities", Shape::Each(&Shape::Key, &Shape::Map(&IDENTITY)), "Who we send as"),
         optional("domains", Shape::Each(&Shape::Host, &Shape::Map(&DOMAIN)), "none", "Sending domains"),
         optional("inbound", Shape::Map(&INBOUND), "none", "How mail that comes back reaches us: bounces, complaints, answers"),
@@ -67,6 +68,29 @@ static TOPIC: Table = Table {
         optional("confirm", Shape::Boolean, "false", "Double opt-in: consent must be confirmed"),
     ],
 };
+
+static FORM: Table = Table {
+    name: "a form",
+    fields: &[
+        required("title", Shape::Words, "The heading of the form's page"),
+        optional("intro", Shape::Words, "", "What stands below the heading"),
+        required("topics", Shape::List(&Shape::Reference(Kind::Topic)), "What people sign up for; of several they choose"),
+        required("asks", Shape::List(&Shape::Word(&ASKS)), "Which addresses are asked for: [ email, phone ]; the first must be given"),
+        optional(
+            "fields",
+            Shape::Each(&Shape::Name, &Shape::Words),
+            "none",
+            "What else is asked, with its label: { first_name: \"First name\" }; nobody must answer",
+        ),
+        required("consent", Shape::Words, "What people agree to by ticking a box, word for word: it is kept as proof"),
+        optional("thanks", Shape::Url, "our own page", "Where people go afterwards, on a host of yours"),
+        optional("sites", Shape::List(&Shape::Host), "none", "Hosts whose pages may hold the form, besides ours: [ shop.example ]"),
+        optional("remind", Shape::Duration, "never", "After so long, who has not confirmed is asked once more: 2 days"),
+        optional("rate", Shape::Rate, "1000 per hour", "How many posts are taken from everybody together"),
+    ],
+};
+
+static ASKS: Choice = Choice { what: "address to ask for", words: &["email", "phone"], later: &[] };
 
 static IDENTITY: Table = Table {
     name: "an identity",

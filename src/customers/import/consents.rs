@@ -1,4 +1,6 @@
-//! Files of consents: customer, topic, channel, state, and at, source, proof where they are known.
+//! Files of consents: customer, topic, channel, state, and at, until, source, proof where they are known.
+//!
+//! `until` is when a consent ends by itself: Canada's implied consent lives two years after a purchase, half a year after a question.
 
 use super::columns::{CUSTOMER, Columns, take, text};
 use super::events::Finder;
@@ -23,7 +25,7 @@ pub(crate) struct Consents {
     columns: Columns,
 }
 
-const FIELDS: &[&str] = &["topic", "channel", "state", "at", "source", "proof"];
+const FIELDS: &[&str] = &["topic", "channel", "state", "at", "until", "source", "proof"];
 
 impl Consents {
     pub fn new(settings: Settings) -> Self {
@@ -36,8 +38,9 @@ impl Intake for Consents {
 
     fn columns(&mut self, header: &[String]) -> Result<(), String> {
         self.columns.header(header, true, &|name| {
-            (!CUSTOMER.contains(&name) && !FIELDS.contains(&name))
-                .then(|| format!("`{name}` is no field of a consent; these are customer, topic, channel, state, at, source and proof"))
+            (!CUSTOMER.contains(&name) && !FIELDS.contains(&name)).then(|| {
+                format!("`{name}` is no field of a consent; these are customer, topic, channel, state, at, until, source and proof")
+            })
         })
     }
 
@@ -62,14 +65,23 @@ impl Intake for Consents {
             },
         };
         let at = take(&mut fields, "at").map(|at| self.columns.instant(&at, "at")).transpose()?;
+        let until = take(&mut fields, "until").map(|until| self.columns.instant(&until, "until")).transpose()?;
+        if until.is_some_and(|until| until <= at.unwrap_or(micros(self.settings.now))) {
+            return Err("the consent ends before it begins: `until` must be later than `at`, or than now where there is no `at`".into());
+        }
+        if until.is_some() && !matches!(state, ConsentState::Granted | ConsentState::Confirmed) {
+            return Err(format!("only what is granted or confirmed can end by itself: leave out `until` with {state}"));
+        }
         let proof = take(&mut fields, "proof").map(|proof| text(&proof, "proof")).transpose()?;
         let source = take(&mut fields, "source").map(|source| text(&source, "source")).transpose()?;
         if let Some((name, _)) = fields.first() {
             return Err(format!("`{name}` is no field of a consent"));
         }
         let topic: std::sync::Arc<str> = topic.into();
-        let given =
-            channels.into_iter().map(|channel| ConsentGiven { topic: topic.clone(), channel, state, at, proof: proof.clone() }).collect();
+        let given = channels
+            .into_iter()
+            .map(|channel| ConsentGiven { topic: topic.clone(), channel, state, at, proof: proof.clone(), until })
+            .collect();
         Ok(Consent { who, given, source: source.unwrap_or_else(|| self.settings.source.clone()) })
     }
 }

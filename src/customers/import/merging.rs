@@ -430,7 +430,7 @@ pub(super) fn adds_nothing(known: ConsentState, given: ConsentState) -> bool {
     known == given || known == ConsentState::Withdrawn || known == ConsentState::Confirmed && given != ConsentState::Withdrawn
 }
 
-pub(super) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {
+pub(crate) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {
     let at = given.at.unwrap_or(now);
     let parts: [&[u8]; 5] = [
         source.as_bytes(),
@@ -448,6 +448,7 @@ pub(super) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now
         received_at: now,
         source: source.to_string(),
         proof: given.proof.clone(),
+        until: given.until,
         source_key: store::responses::digest(&parts),
     }
 }

@@ -52,6 +52,8 @@ pub struct ConsentGiven {
     /// `None`: the file says no date; such a consent never lifts a withdrawal.
     pub at: Option<i64>,
     pub proof: Option<String>,
+    /// When it ends by itself; later than `at`.
+    pub until: Option<i64>,
 }
 
 /// What a column is.
@@ -323,7 +325,7 @@ impl People {
             }
         };
         for channel in channels {
-            person.consents.push(ConsentGiven { topic: topic.clone(), channel, state, at: None, proof: None });
+            person.consents.push(ConsentGiven { topic: topic.clone(), channel, state, at: None, proof: None, until: None });
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub struct Office {
     pub state: State,
     pub answers: Arc<Answers>,
     key: EcdsaKeyPair,
-    address: String,
+    pub address: String,
     client: Client,
     stop: CancellationToken,
 }

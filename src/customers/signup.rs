@@ -260,7 +260,7 @@ fn decide(mut known: Known, workspace: &Workspace, post: &Post<'_>) -> (Written,
             topic: topic.into(),
             channel: *channel,
             state,
-            at: Some(now),
+            at: Some(micros(now)),
             proof: Some(post.proof().to_string()),
             until: None,
         };
@@ -486,7 +486,7 @@ fn reminded(known: &Known, form: &str, until: Time, now: Time) -> Written {
             topic: topic.as_str().into(),
             channel: Channel::from_code(row.channel).unwrap_or(Channel::Email),
             state: ConsentState::Pending,
-            at: Some(now),
+            at: Some(micros(now)),
             proof: Some(row.proof.to_string()),
             until: None,
         };

@@ -7,7 +7,7 @@ pub mod expectations;
 pub mod simulation;
 pub mod trials;
 mod applying;
-mod keeping;
+mod passing;
 mod outlets;
 mod process;
 
@@ -125,7 +125,7 @@ pub struct Engine {
     changed: Arc<Notify>,
     /// Reads what providers have told; nobody does without it.
     feedback: Option<Feedback>,
-    keeping: keeping::Keeping,
+    passing: passing::Passing,
     _lock: EngineLock,
 }
 
@@ -173,7 +173,7 @@ impl Engine {
             failed: Mutex::default(),
             changed: Arc::new(Notify::new()),
             feedback: None,
-            keeping: keeping::Keeping::new(workspace),
+            passing: passing::Passing::new(workspace),
             _lock: lock,
         };
         if engine.roles.sender {
@@ -238,7 +238,7 @@ impl Engine {
 
     /// What time alone brings, then what is due to be planned.
     async fn schedule(&self) -> Result<plan::Turn, Error> {
-        let kept = self.keeping.turn(&self.store, self.clock.now()).await?;
+        let kept = self.passing.turn(&self.store, self.clock.now()).await?;
         let turn = self.planner.turn(self.clock.now()).await?;
         Ok(plan::Turn { next: [turn.next, kept].into_iter().flatten().min(), ..turn })
     }
@@ -440,7 +440,7 @@ impl Engine {
             let outlets = (self.open)(&workspace);
             self.listen(&outlets);
             self.dispatcher.change_outlets(outlets);
-            self.keeping.set(workspace);
+            self.passing.set(workspace);
             *self.workspace.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(version);
         }
         Ok(())

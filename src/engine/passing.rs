@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What others have brought is looked for at least so often.
 const LOOK: TimeDelta = TimeDelta::minutes(1);
 
-pub(super) struct Keeping(Mutex<Kept>);
+pub(super) struct Passing(Mutex<Kept>);
 
 struct Kept {
     workspace: Arc<Workspace>,
@@ -18,9 +18,9 @@ struct Kept {
     looked: Option<(Time, Option<Time>)>,
 }
 
-impl Keeping {
+impl Passing {
     pub fn new(workspace: Workspace) -> Self {
-        Keeping(Mutex::new(Kept { workspace: Arc::new(workspace), looked: None }))
+        Passing(Mutex::new(Kept { workspace: Arc::new(workspace), looked: None }))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

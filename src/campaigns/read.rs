@@ -27,6 +27,20 @@ pub struct Definitions {
 pub fn read(files: &Files) -> (Option<Definitions>, Problems) {
     let mut problems = Problems::default();
     let definitions = read_all(files, &mut problems);
+    if let (Some(definitions), Some(top)) = (&definitions, tree(files, workspace::FILE, &mut Problems::default())) {
+        forms::can_be_confirmed(&top, &definitions.workspace, &definitions.campaigns, &mut problems);
+    }
+    finished(definitions, problems)
+}
+
+/// Reads the files of one applied version: what it reaches, and not everything that the workspace has besides.
+pub fn read_version(files: &Files) -> (Option<Definitions>, Problems) {
+    let mut problems = Problems::default();
+    let definitions = read_all(files, &mut problems);
+    finished(definitions, problems)
+}
+
+fn finished(definitions: Option<Definitions>, mut problems: Problems) -> (Option<Definitions>, Problems) {
     problems.sort();
     (definitions.filter(|_| problems.count() == 0), problems)
 }
@@ -87,7 +101,6 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
         .collect();
     reach(&segments, &mut campaigns, &library);
     words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
-    forms::can_be_confirmed(&top, &workspace, &campaigns, problems);
     nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
     nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })

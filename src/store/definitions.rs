@@ -316,7 +316,7 @@ impl Store {
         let found =
             self.version(version).await?.ok_or_else(|| Error::Unexpected { doing, what: format!("version {version} does not exist") })?;
         let files = self.files_of(&found.manifest).await?;
-        let (definitions, problems) = crate::campaigns::read(&files);
+        let (definitions, problems) = crate::campaigns::read_version(&files);
         definitions.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
     }
 }

@@ -685,9 +685,11 @@ async fn who_leaves_between_planning_and_sending_gets_nothing_whatever_the_way()
         let site = Site::open(world).await;
         site.engine_until("2027-03-02T09:59:59Z").await;
         site.pass(TimeDelta::seconds(1));
-        let engine = site.world().engine().await;
-        engine.plan().await.unwrap();
-        engine.end().await.unwrap();
+        {
+            let engine = site.world().engine().await;
+            engine.plan().await.unwrap();
+            engine.end().await.unwrap();
+        }
         assert_eq!(site.world().sums("second").await, "selected 5, planned 5", "{}", database.name);
         let form = [("content-type", "application/x-www-form-urlencoded")];
         for (kind, letter, customer, body) in [

@@ -31,11 +31,15 @@ impl Words {
     }
     /// The words for the first language of `chain` that has some (see `campaigns::Workspace::language_chain`), else any.
     pub fn pick<'a>(&'a self, chain: &[String]) -> &'a str {
+        self.pick_with_language(chain).1
+    }
+    /// As [`Words::pick`], after the language that they are written in ([`Words::ALL`] where they stand for all).
+    pub fn pick_with_language<'a>(&'a self, chain: &[String]) -> (&'a str, &'a str) {
         self.0
-            .get(Self::ALL)
-            .or_else(|| chain.iter().find_map(|language| self.0.get(language)))
-            .or_else(|| self.0.values().next())
-            .map_or("", String::as_str)
+            .get_key_value(Self::ALL)
+            .or_else(|| chain.iter().find_map(|language| self.0.get_key_value(language)))
+            .or_else(|| self.0.iter().next())
+            .map_or((Self::ALL, ""), |(language, text)| (language, text))
     }
 }
 

@@ -192,7 +192,12 @@ words! {
 
 words! {
     /// What a customer agreed to, for a topic on a channel.
-    ConsentState { Granted = 1 "granted", Confirmed = 2 "confirmed", Pending = 3 "pending", Withdrawn = 4 "withdrawn" }
+    ConsentState {
+        Granted = 1 "granted", Confirmed = 2 "confirmed", Pending = 3 "pending", Withdrawn = 4 "withdrawn",
+        /// Objected to advertising and profiling (GDPR 21): always for all topics (`*`) and all channels, and no later consent outweighs it
+        /// until the person takes it back.
+        Objected = 5 "objected",
+    }
 }
 
 words! {
@@ -200,6 +205,8 @@ words! {
     SuppressionReason {
         HardBounce = 1 "hard_bounce", Complaint = 2 "complaint", Unsubscribe = 3 "unsubscribe", Erased = 4 "erased",
         SoftBounces = 5 "soft_bounces", Manual = 6 "manual", Import = 7 "import", Provider = 8 "provider",
+        /// The person asked for a pause of advertising.
+        Paused = 9 "paused",
     }
 }
 

@@ -119,7 +119,7 @@ impl ConsentNeed {
     pub fn is_met_by(self, state: Option<ConsentState>) -> bool {
         match self {
             ConsentNeed::None => true,
-            ConsentNeed::NotWithdrawn => state != Some(ConsentState::Withdrawn),
+            ConsentNeed::NotWithdrawn => !matches!(state, Some(ConsentState::Withdrawn | ConsentState::Objected)),
             ConsentNeed::Granted => matches!(state, Some(ConsentState::Granted | ConsentState::Confirmed)),
             ConsentNeed::Confirmed => state == Some(ConsentState::Confirmed),
         }

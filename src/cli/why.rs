@@ -15,7 +15,7 @@ use crate::store::missed::MissedRow;
 use crate::store::reports::CountedCampaign;
 use crate::store::why::LedgerRow;
 use crate::store::{Store, from_micros};
-use crate::types::{CampaignId, Channel, MessageState, Refusal, RunState, Time, VersionId};
+use crate::types::{CampaignId, Channel, Class, MessageState, Refusal, RunState, Time, VersionId};
 use anyhow::Context;
 use chrono_tz::Tz;
 use clap::Args;
@@ -204,6 +204,10 @@ async fn decided(
     let (Some(definition), Some(person)) = (definitions.campaigns.get(&campaign.key), store.person(customer.id).await?) else {
         return Ok(unknown.into());
     };
+    // What came first decides: nobody who objects is looked at for anything else.
+    if let Some(since) = why::objected_since(customer).filter(|since| definition.class != Class::Transactional && *since <= planned) {
+        return Ok(why::objection(since, definition.schedule.zone));
+    }
     let samples = crate::plan::samples(store, &definitions, definition).await?;
     let segments = definitions.segments.iter().map(|(key, segment)| (key.clone(), segment.condition.clone())).collect();
     let moment = Moment {

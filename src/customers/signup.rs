@@ -440,7 +440,7 @@ fn is_withdrawn_since(customer: &Customer, topic: &str, channel: i16, asked_at: 
     customer.consents.iter().any(|known| {
         known.channel == channel
             && (known.topic == topic || known.topic == "*")
-            && known.state == ConsentState::Withdrawn
+            && matches!(known.state, ConsentState::Withdrawn | ConsentState::Objected)
             && known.at > asked_at
     })
 }

@@ -254,7 +254,7 @@ fn is_true(trigger: &Trigger, workspace: &Workspace, start: &Start) -> bool {
                 ConsentIs::Granted => matches!(state, ConsentState::Granted | ConsentState::Confirmed),
                 ConsentIs::Confirmed => state == ConsentState::Confirmed,
                 ConsentIs::Pending => state == ConsentState::Pending,
-                ConsentIs::Withdrawn => state == ConsentState::Withdrawn,
+                ConsentIs::Withdrawn => matches!(state, ConsentState::Withdrawn | ConsentState::Objected),
                 ConsentIs::None => false,
             };
             let topic = start.topic.as_deref();

@@ -13,6 +13,7 @@ use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::batch::Connection;
 use crate::store::blocks::Person;
+use crate::store::consents::leave_out_objected;
 use crate::store::people_once::PeopleOnce;
 use crate::store::planning::{self, Planned, Selection};
 use crate::store::planning_right::Right;
@@ -20,7 +21,7 @@ use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
 use crate::store::warm_up::BEYOND;
 use crate::store::{self, Dialect, Store, micros};
-use crate::types::{CampaignId, Channel, Refusal, Time};
+use crate::types::{CampaignId, Channel, Class, Refusal, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -172,6 +173,10 @@ pub fn selection(
         condition.push(" AND NOT (");
         condition.append(&except);
         condition.push(")");
+    }
+    // Nothing of theirs is looked at for advertising: no rule is asked about them, and no row of the ledger is made.
+    if campaign.class != Class::Transactional {
+        leave_out_objected(&mut condition);
     }
     let mut channels: Vec<Channel> = Vec::new();
     for message in messages(campaign) {

@@ -135,7 +135,12 @@ pub fn decide(facts: &Facts<'_>, rules: &Rules, now: Time) -> Result<(), Refusal
         return Err(Refusal::Suppressed);
     }
     let of_number = if rules.names_countries() && facts.country.is_none() { facts.address.and_then(country_of_phone) } else { None };
-    match rules.need(facts.country.or(of_number.as_deref())).is_met_by(state(facts.consent, facts.consent_to_all)) {
+    let state = state(facts.consent, facts.consent_to_all);
+    // Whatever the policy needs: an objection stops all but transactional messages.
+    if state == Some(ConsentState::Objected) && rules.class != Class::Transactional {
+        return Err(Refusal::NoConsent);
+    }
+    match rules.need(facts.country.or(of_number.as_deref())).is_met_by(state) {
         true => Ok(()),
         false => Err(Refusal::NoConsent),
     }
@@ -146,15 +151,21 @@ pub fn allows_otherwise(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::NoAddress | Refusal::UnsupportedAddress | Refusal::Suppressed | Refusal::NoConsent)
 }
 
-/// A dead address, a complaint and erasure stop everything; all other suppressions spare transactional messages.
+/// A dead address, a complaint and erasure stop everything; a pause stops advertising; all other suppressions spare transactional messages.
 fn stops(reason: SuppressionReason, class: Class) -> bool {
     use SuppressionReason::*;
-    class != Class::Transactional || matches!(reason, HardBounce | SoftBounces | Complaint | Erased)
+    match reason {
+        HardBounce | SoftBounces | Complaint | Erased => true,
+        Paused => class == Class::Advertising,
+        Unsubscribe | Manual | Import | Provider => class != Class::Transactional,
+    }
 }
 
-/// The later of the two wins; on a tie, withdrawn.
+/// The later of the two wins; on a tie, withdrawn. An objection outweighs what came later.
 pub fn state(topic: Option<Consent>, all: Option<Consent>) -> Option<ConsentState> {
+    let is_objection = |consent: Option<Consent>| consent.is_some_and(|consent| consent.state == ConsentState::Objected);
     match (topic, all) {
+        _ if is_objection(topic) || is_objection(all) => Some(ConsentState::Objected),
         (Some(topic), Some(all)) if topic.at == all.at => {
             Some(if topic.state == ConsentState::Withdrawn || all.state == ConsentState::Withdrawn {
                 ConsentState::Withdrawn
@@ -215,6 +226,7 @@ mod tests {
             (consent(Granted, 1), consent(Withdrawn, 1), Some(Withdrawn)),
             (consent(Withdrawn, 1), consent(Granted, 1), Some(Withdrawn)),
             (None, consent(Granted, 1), Some(Granted)),
+            (consent(Confirmed, 9), consent(Objected, 1), Some(Objected)),
             (None, None, None),
         ] {
             assert_eq!(state(topic, all), expected);
@@ -237,6 +249,23 @@ mod tests {
             let facts = Facts { address: Some("a@b.example"), suppression: Some((*reason, None)), ..Facts::default() };
             let stopped = matches!(reason.word(), "hard_bounce" | "soft_bounces" | "complaint" | "erased");
             assert_eq!(decide(&facts, &rules, noon()).is_err(), stopped, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_objection_stops_all_but_transactional_messages_and_a_pause_only_advertising() {
+        let facts = Facts { address: Some("a@b.example"), consent: consent(Granted, 9), ..Facts::default() };
+        let objected = Facts { consent_to_all: consent(Objected, 1), ..facts };
+        let paused = Facts { suppression: Some((SuppressionReason::Paused, None)), ..facts };
+        for (class, objection, pause) in [
+            (Class::Advertising, Err(Refusal::NoConsent), Err(Refusal::Suppressed)),
+            (Class::Informational, Err(Refusal::NoConsent), Ok(())),
+            (Class::Transactional, Ok(()), Ok(())),
+        ] {
+            // Even where the policy needs nothing.
+            let rules = rules(class, &[(ConsentNeed::None, &[])]);
+            assert_eq!(decide(&objected, &rules, noon()), objection, "{class}");
+            assert_eq!(decide(&paused, &rules, noon()), pause, "{class}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::store::customers::Customer;
 use crate::store::from_micros;
 use crate::store::suppressions::SuppressionRow;
 use crate::store::why::{Attempt, CameBack, LedgerRow};
-use crate::types::{Channel, Failure, MessageState, Refusal, Time, Verdict};
+use crate::types::{Channel, ConsentState, Failure, MessageState, Refusal, Time, Verdict};
 use chrono_tz::Tz;
 use serde::Serialize;
 
@@ -191,6 +191,9 @@ fn more(row: &LedgerRow, refusal: Option<Refusal>, known: &Known) -> Vec<String>
 fn consent(row: &LedgerRow, known: &Known) -> Option<String> {
     let topic = known.topic?;
     let channel = Channel::from_code(row.channel)?;
+    if let Some(objected) = objected_since(known.customer) {
+        return Some(objection(objected, known.zone));
+    }
     let states =
         known.customer.consents.iter().filter(|state| state.channel == row.channel && (state.topic == topic || state.topic == "*"));
     let last = states.max_by_key(|state| state.at);
@@ -201,6 +204,17 @@ fn consent(row: &LedgerRow, known: &Known) -> Option<String> {
         }
         None => format!("Nothing is known about consent to {topic} by {channel}: it was never asked for or imported"),
     })
+}
+
+/// Since when the customer objects to advertising and profiling.
+pub fn objected_since(customer: &Customer) -> Option<Time> {
+    let objections = customer.consents.iter().filter(|consent| consent.state == ConsentState::Objected);
+    objections.map(|consent| from_micros(consent.at)).min()
+}
+
+/// An objection, in words.
+pub fn objection(since: Time, zone: Tz) -> String {
+    format!("The customer objected to advertising and profiling on {}: only transactional messages are sent", wall(since, zone))
 }
 
 fn suppressions(row: &LedgerRow, known: &Known) -> Vec<String> {

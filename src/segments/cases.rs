@@ -260,6 +260,8 @@ fn the_later_consent_counts_and_on_a_tie_the_withdrawal() {
         (vec![consent("offers", ConsentState::Granted, late), consent("*", ConsentState::Withdrawn, early)], true),
         (vec![consent("offers", ConsentState::Granted, late), consent("*", ConsentState::Withdrawn, late)], false),
         (vec![consent("*", ConsentState::Granted, late)], true),
+        // An objection outweighs what came later.
+        (vec![consent("offers", ConsentState::Confirmed, late), consent("*", ConsentState::Objected, early)], false),
         (vec![], false),
     ] {
         let none = consents.is_empty();

@@ -367,13 +367,17 @@ impl<'p, 'm> Evaluation<'p, 'm> {
         self.person.messages.iter().filter(|message| narrowed(condition, message) && was(condition, message, window)).count()
     }
 
-    /// What holds for the topic on the channel: the later of the topic's own and that for all topics; on a tie, withdrawn.
+    /// What holds for the topic on the channel: the later of the topic's own and that for all topics; on a tie, withdrawn. An objection outweighs
+    /// what came later.
     pub(super) fn consent_on(&self, topic: &str, channel: Channel) -> Option<&'p PastConsent> {
         self.person
             .consents
             .iter()
             .filter(|consent| consent.channel == channel && (consent.topic == topic || consent.topic == "*"))
-            .max_by_key(|consent| (consent.at, consent.state == ConsentState::Withdrawn, consent.topic != "*"))
+            .max_by_key(|consent| {
+                let state = consent.state;
+                (state == ConsentState::Objected, consent.at, state == ConsentState::Withdrawn, consent.topic != "*")
+            })
     }
 
     fn consent(&self, condition: &ConsentCondition) -> bool {
@@ -402,7 +406,7 @@ fn is_in(is: ConsentIs, state: ConsentState) -> bool {
         ConsentIs::Granted => matches!(state, ConsentState::Granted | ConsentState::Confirmed),
         ConsentIs::Confirmed => state == ConsentState::Confirmed,
         ConsentIs::Pending => state == ConsentState::Pending,
-        ConsentIs::Withdrawn => state == ConsentState::Withdrawn,
+        ConsentIs::Withdrawn => matches!(state, ConsentState::Withdrawn | ConsentState::Objected),
         ConsentIs::None => false,
     }
 }

@@ -24,7 +24,7 @@ pub use hooks::{Fetch, Hooks, Network};
 pub use intake::{Incoming, Intake, Subject, Taken, Worth};
 pub use view::{View, Viewed};
 
-use crate::campaigns::Workspace;
+use crate::campaigns::{Identity, Topic, Workspace};
 use crate::clock::Clock;
 use crate::literals::Words;
 use crate::store::Store;
@@ -58,12 +58,34 @@ pub struct Site {
     pub fallback: BTreeMap<String, String>,
     /// Key → title, channels, and whether consent must be confirmed.
     pub topics: BTreeMap<String, (Words, Vec<Channel>, bool)>,
+    /// Topic → who sends it, where that is said.
+    pub senders: BTreeMap<String, Sender>,
+    /// Who sends the rest.
+    pub sender: Option<Sender>,
+}
+
+/// Whom a page is from.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub name: Words,
+    pub postal_address: Option<Words>,
+    /// The email address to which people write.
+    pub contact: Option<String>,
+}
+
+impl Sender {
+    fn of(identity: &Identity) -> Option<Self> {
+        let email = identity.email.as_ref()?;
+        let contact = Some(email.reply_to.as_ref().unwrap_or(&email.address).clone());
+        Some(Sender { name: email.name.clone(), postal_address: identity.postal_address.clone(), contact })
+    }
 }
 
 impl Site {
     pub fn of(workspace: &Workspace) -> Self {
         let topics =
             workspace.topics.iter().map(|(key, topic)| (key.clone(), (topic.title.clone(), topic.channels.clone(), topic.confirm)));
+        let sender_of = |topic: &Topic| Sender::of(workspace.identities.get(topic.from.as_ref()?)?);
         Site {
             workspace: workspace.key.clone(),
             zone: workspace.zone,
@@ -72,6 +94,8 @@ impl Site {
             languages: workspace.languages.clone(),
             fallback: workspace.fallback.clone(),
             topics: topics.collect(),
+            senders: workspace.topics.iter().filter_map(|(key, topic)| Some((key.clone(), sender_of(topic)?))).collect(),
+            sender: workspace.identities.values().find_map(Sender::of),
         }
     }
 }
@@ -213,13 +237,16 @@ impl Inner {
 /// All addresses.
 pub fn router(state: State) -> Router {
     let shared = state.0.clone();
-    Router::new()
-        .route("/o/{token}", any(response::open))
-        .route("/c/{token}", any(response::click))
+    let pages_of_people = Router::new()
         .route("/u/{token}", any(unsubscribe::page))
         .route("/p/{token}", any(preferences::page))
         .route("/k/{token}", any(confirm::page))
+        .layer(middleware::map_response(pages::guarded));
+    Router::new()
         .route("/f/{form}", any(forms::page))
+        .merge(pages_of_people)
+        .route("/o/{token}", any(response::open))
+        .route("/c/{token}", any(response::click))
         .route("/v/{token}", get(view::page))
         .route("/conversion.gif", get(intake::image))
         .route("/x/{token}", get(intake::image_of_token))
@@ -269,9 +296,16 @@ async fn opened(
         return Err(Box::new(response::not_allowed("GET, HEAD, POST")));
     }
     match inner.store.addressed(message).await {
-        Ok(Some(addressed)) => Ok((message, addressed)),
+        Ok(Some(addressed)) if addressed.erased_at.is_none() => Ok((message, addressed)),
         Ok(None) => Err(Box::new(pages::not_found(headers))),
-        Err(_) => Err(Box::new(pages::busy())),
+        // Of an erased person nothing is left to choose, and nothing may be written.
+        Ok(Some(addressed)) => {
+            let site = inner.site();
+            let language = words::language(&site, None, headers);
+            let about = pages::about(&site, Some(&addressed), language);
+            Err(Box::new(pages::page(StatusCode::GONE, "erased", language, &about)))
+        }
+        Err(_) => Err(Box::new(pages::away(headers))),
     }
 }
 

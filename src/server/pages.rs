@@ -1,23 +1,33 @@
-//! How our pages look: no script, no cookie, readable with every eye and every screen reader.
+//! How our pages look: no script, no cookie, readable with every eye and every screen reader, on a phone of 320 pixels and at fourfold size.
+//!
+//! Text is escaped where it is put in; the only style is the one in `pages/style.css`, and the policy names it by its hash, so that nothing
+//! that somebody smuggles into a title runs, loads or paints anything. Nobody may put the pages into a frame.
 
-use super::words;
+use super::{Site, words};
+use crate::store::links::Addressed;
+use aws_lc_rs::digest;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use handlebars::Handlebars;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
+
+const STYLE: &str = include_str!("pages/style.css");
 
 static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     let mut templates = Handlebars::new();
     for (name, text) in [
         ("layout", include_str!("pages/layout.hbs")),
+        ("title", include_str!("pages/title.hbs")),
+        ("facts", include_str!("pages/facts.hbs")),
+        ("message", include_str!("pages/message.hbs")),
         ("unsubscribe", include_str!("pages/unsubscribe.hbs")),
         ("unsubscribed", include_str!("pages/unsubscribed.hbs")),
         ("confirm", include_str!("pages/confirm.hbs")),
         ("confirmed", include_str!("pages/confirmed.hbs")),
         ("preferences", include_str!("pages/preferences.hbs")),
-        ("not_found", include_str!("pages/not_found.hbs")),
-        ("gone", include_str!("pages/gone.hbs")),
         ("form", include_str!("pages/form.hbs")),
         ("form_taken", include_str!("pages/form_taken.hbs")),
     ] {
@@ -28,30 +38,41 @@ static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// A page in one of `words::LANGUAGES`.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
+});
+
+/// A page in one of `words::LANGUAGES`; its heading is the text `NAME_title`. Of the data, the layout shows `sender` ([`about`]), and puts
+/// `announce` before the title of the window, so that what happened is heard first. A page without a template of its own says `NAME_text`.
 pub fn page(status: StatusCode, name: &str, language: &str, data: &Value) -> Response {
-    let title = match name {
-        "unsubscribe" => "unsubscribe_title",
-        "unsubscribed" => "unsubscribed_title",
-        "preferences" => "preferences_title",
-        "confirm" => "confirm_title",
-        "confirmed" => "confirmed_title",
-        "gone" => "gone_title",
-        _ => "not_found_title",
-    };
     let texts = words::texts(language);
-    let title = texts.get(title).cloned().unwrap_or_default();
-    titled(status, name, language, &title, &texts, data)
+    let title = words::text(language, &format!("{name}_title"));
+    let mut response = titled(status, name, language, &Value::from(title), texts, data);
+    response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
 }
 
-/// A page with a title and texts of its own.
+/// A page with a title and texts of its own. Without a template of its name it says its text `NAME_text`.
 pub fn titled(status: StatusCode, name: &str, language: &str, title: &Value, texts: &Value, data: &Value) -> Response {
-    let body = TEMPLATES.render(name, &json!({ "t": texts, "d": data })).unwrap_or_default();
-    let html = TEMPLATES.render("layout", &json!({ "language": language, "title": title, "body": body })).unwrap_or_default();
+    let (template, message) = match TEMPLATES.has_template(name) {
+        true => (name, None),
+        false => ("message", texts.get(format!("{name}_text"))),
+    };
+    let rendered = TEMPLATES.render(template, &json!({ "t": texts, "d": data, "message": message })).and_then(|body| {
+        let whole = json!({ "language": language, "title": title, "body": body, "style": STYLE, "t": texts, "d": data });
+        TEMPLATES.render("layout", &whole)
+    });
+    let html = rendered.unwrap_or_else(|error| {
+        tracing::error!(%error, name, "a page could not be rendered");
+        String::new()
+    });
     let mut response = (status, Html(html)).into_response();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    guard(response.headers_mut());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_str(language).unwrap_or(HeaderValue::from_static("en")));
+    guard(headers);
     response
 }
 
@@ -67,6 +88,43 @@ pub fn guard(headers: &mut HeaderMap) {
     }
 }
 
+/// As [`guard`], for whatever an address answers.
+pub async fn guarded(mut response: Response) -> Response {
+    guard(response.headers_mut());
+    response
+}
+
+/// What a page says of its message: the sender, the topic, the address as its owner recognises it.
+pub fn about(site: &Site, addressed: Option<&Addressed>, language: &str) -> Value {
+    let topic = addressed.and_then(|addressed| addressed.topic.as_deref());
+    let title = topic.map(|topic| match site.topics.get(topic) {
+        Some((title, ..)) => words::titled(site, title, language),
+        None => json!({ "text": topic }),
+    });
+    let sender = topic.and_then(|topic| site.senders.get(topic)).or(site.sender.as_ref());
+    let name = sender.map_or_else(|| json!({ "text": site.workspace }), |sender| words::titled(site, &sender.name, language));
+    let initial: String =
+        name.get("text").and_then(Value::as_str).unwrap_or_default().chars().find(|c| c.is_alphanumeric()).into_iter().collect();
+    json!({
+        "sender": {
+            "name": name,
+            "initial": initial.to_uppercase(),
+            "postal_address": sender.and_then(|sender| sender.postal_address.as_ref()).map(|address| words::titled(site, address, language)),
+            "contact": sender.and_then(|sender| sender.contact.as_deref()),
+        },
+        "topic": title,
+        "address": addressed.and_then(|addressed| addressed.address.as_deref()).map(masked),
+    })
+}
+
+/// [`about`], and more.
+pub fn with(mut about: Value, more: Value) -> Value {
+    if let (Value::Object(about), Value::Object(more)) = (&mut about, more) {
+        about.extend(more);
+    }
+    about
+}
+
 pub fn not_found(headers: &HeaderMap) -> Response {
     page(StatusCode::NOT_FOUND, "not_found", words::from_browser(headers).unwrap_or("en"), &Value::Null)
 }
@@ -80,6 +138,13 @@ pub fn gone(headers: &HeaderMap) -> Response {
 pub fn busy() -> Response {
     let text = "We cannot answer right now. Please try again in a minute.\n";
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// As [`busy`], for people.
+pub fn away(headers: &HeaderMap) -> Response {
+    let mut response = page(StatusCode::SERVICE_UNAVAILABLE, "away", words::from_browser(headers).unwrap_or("en"), &Value::Null);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+    response
 }
 
 /// An address as its owner recognises it and nobody else learns it: `a…@example.org`, `+380…67`.

@@ -2,6 +2,7 @@
 
 use super::visitor::Visitor;
 use super::{Inner, Shared, pages, words};
+use crate::store::links::Addressed;
 use crate::store::responses::{Recorded, ResponseRow, Scope};
 use crate::tracking::Kind;
 use crate::types::{MessageId, Response as Answer, Verdict};
@@ -9,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A mailbox provider waits longer than a person, and tries again after a 503.
@@ -25,29 +26,27 @@ pub async fn page(
 ) -> Response {
     let Some(message) = inner.tokens.read(Kind::Unsubscribe, &token) else { return pages::not_found(&headers) };
     match method {
-        Method::GET | Method::HEAD => show(&inner, message, &token, &headers).await,
-        Method::POST => act(&inner, message, &token, &headers, &body).await,
+        Method::GET | Method::HEAD => show(&inner, message, &headers).await,
+        Method::POST => act(&inner, message, &headers, &body).await,
         _ => super::response::not_allowed("GET, HEAD, POST"),
     }
 }
 
-async fn show(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap) -> Response {
+async fn show(inner: &Inner, message: MessageId, headers: &HeaderMap) -> Response {
     let addressed = match inner.store.addressed(message).await {
         Ok(addressed) => addressed,
-        Err(_) => return pages::busy(),
+        Err(_) => return pages::away(headers),
     };
+    let (language, about) = about(inner, message, addressed.as_ref(), headers);
+    pages::page(StatusCode::OK, "unsubscribe", language, &about)
+}
+
+/// The language of the page, and what it says of its message.
+fn about(inner: &Inner, message: MessageId, addressed: Option<&Addressed>, headers: &HeaderMap) -> (&'static str, Value) {
     let site = inner.site();
-    let language = words::language(&site, addressed.as_ref().and_then(|addressed| addressed.language.as_deref()), headers);
-    let topic = addressed.as_ref().and_then(|addressed| addressed.topic.as_deref());
-    let title = topic.and_then(|topic| site.topics.get(topic)).map(|(title, ..)| title.pick(&words::chain(&site, language)).to_string());
-    let address = addressed.as_ref().and_then(|addressed| addressed.address.as_deref()).map(pages::masked);
-    let preferences = inner.tokens.sign(Kind::Preferences, message);
-    pages::page(
-        StatusCode::OK,
-        "unsubscribe",
-        language,
-        &json!({ "topic": title, "address": address, "token": token, "preferences": (!site.topics.is_empty()).then_some(preferences) }),
-    )
+    let language = words::language(&site, addressed.and_then(|addressed| addressed.language.as_deref()), headers);
+    let preferences = (!site.topics.is_empty()).then(|| inner.tokens.sign(Kind::Preferences, message));
+    (language, pages::with(pages::about(&site, addressed, language), json!({ "preferences": preferences })))
 }
 
 /// What a POST asks for.
@@ -57,7 +56,7 @@ enum Asked {
     Button(Scope),
 }
 
-async fn act(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap, body: &[u8]) -> Response {
+async fn act(inner: &Inner, message: MessageId, headers: &HeaderMap, body: &[u8]) -> Response {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some(asked) = asked(content_type, body) else {
         return (StatusCode::BAD_REQUEST, "List-Unsubscribe=One-Click is missing from the request\n").into_response();
@@ -66,6 +65,25 @@ async fn act(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap
         Asked::OneClick => Scope::Topic,
         Asked::Button(scope) => scope,
     };
+    let source = if asked == Asked::OneClick { "one_click" } else { "page" };
+    if !record(inner, message, scope, source).await {
+        return if asked == Asked::OneClick { pages::busy() } else { pages::away(headers) };
+    }
+    if asked == Asked::OneClick {
+        return (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], "Unsubscribed\n").into_response();
+    }
+    let addressed = inner.store.addressed(message).await.ok().flatten();
+    let (language, about) = about(inner, message, addressed.as_ref(), headers);
+    let is_of_topic = scope == Scope::Topic && about.get("topic").is_some_and(|topic| !topic.is_null());
+    let mut more = json!({ "all": !is_of_topic, "announce": words::text(language, "unsubscribed_title") });
+    if !is_of_topic {
+        more["topic"] = Value::Null;
+    }
+    pages::page(StatusCode::OK, "unsubscribed", language, &pages::with(about, more))
+}
+
+/// Records that the message's reader unsubscribes. False when the database is away.
+pub(super) async fn record(inner: &Inner, message: MessageId, scope: Scope, source: &str) -> bool {
     let now = inner.clock.now();
     let row = ResponseRow {
         message,
@@ -77,32 +95,17 @@ async fn act(inner: &Inner, message: MessageId, token: &str, headers: &HeaderMap
         verdict: Verdict::Human,
         bounce: None,
         scope,
-        source: if asked == Asked::OneClick { "one_click".into() } else { "page".into() },
+        source: source.into(),
         source_key: [0; 16],
     };
     match inner.recorder.record(row, PATIENCE).await {
         // What is well signed and unknown has nothing left to unsubscribe.
-        Ok(Recorded::New | Recorded::Repeat | Recorded::Unknown | Recorded::TooMany) => {}
+        Ok(Recorded::New | Recorded::Repeat | Recorded::Unknown | Recorded::TooMany) => true,
         Err(error) => {
             tracing::warn!(%error, message = message.0, "an unsubscription was not stored");
-            return pages::busy();
+            false
         }
     }
-    if asked == Asked::OneClick {
-        return (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], "Unsubscribed\n").into_response();
-    }
-    let addressed = inner.store.addressed(message).await.ok().flatten();
-    let site = inner.site();
-    let language = words::language(&site, addressed.as_ref().and_then(|addressed| addressed.language.as_deref()), headers);
-    let topic = addressed.as_ref().and_then(|addressed| addressed.topic.as_deref()).filter(|_| scope == Scope::Topic);
-    let title = topic.and_then(|topic| site.topics.get(topic)).map(|(title, ..)| title.pick(&words::chain(&site, language)).to_string());
-    let preferences = inner.tokens.sign(Kind::Preferences, message);
-    pages::page(
-        StatusCode::OK,
-        "unsubscribed",
-        language,
-        &json!({ "topic": title, "all": title.is_none(), "token": token, "preferences": (!site.topics.is_empty()).then_some(preferences) }),
-    )
 }
 
 fn asked(content_type: &str, body: &[u8]) -> Option<Asked> {
@@ -116,6 +119,11 @@ fn asked(content_type: &str, body: &[u8]) -> Option<Asked> {
         "all" => Some(Asked::Button(Scope::Everything)),
         _ => None,
     }
+}
+
+/// The fields of the form that a page sent.
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Vec<(String, String)> {
+    fields(headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default(), body)
 }
 
 /// The fields of a form, urlencoded or multipart. Anything else has none.

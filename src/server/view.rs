@@ -47,7 +47,7 @@ pub async fn page(axum::extract::State(inner): Shared, method: Method, Path(toke
     let addressed = match inner.store.addressed(message).await {
         Ok(Some(addressed)) => addressed,
         Ok(None) => return pages::gone(&headers),
-        Err(_) => return pages::busy(),
+        Err(_) => return pages::away(&headers),
     };
     let (Some(view), Some(variables)) = (&inner.view, addressed.snapshot.as_deref().and_then(unpacked)) else {
         return pages::gone(&headers);

@@ -1,10 +1,12 @@
 //! Consents: an append-only record with proof, and today's state, kept in the same transaction.
 //!
-//! The later `at` wins; on a tie, withdrawn. The record keeps what lost as well.
+//! The later `at` wins; on a tie, withdrawn. The record keeps what lost as well. An objection to advertising and profiling is a state for all topics
+//! (`*`) on every channel; nothing that is appended lifts it, neither an import nor a later consent: only `wishes` take it back.
 
 use super::batch::Connection;
 use super::customers::{CHUNK, among_ids, placeholders};
 use super::responses::digest;
+use super::sql::Sql;
 use super::starts;
 use super::{Doing, Error, Store, micros};
 use crate::on_pool;
@@ -42,10 +44,18 @@ pub struct ConsentRow {
 }
 
 impl ConsentRow {
-    /// Whether this change takes the place of a state: later, or at the same time and withdrawn.
-    pub fn beats(&self, at: i64) -> bool {
-        self.at > at || self.at == at && self.state == ConsentState::Withdrawn
+    /// Whether this change takes the place of a state: later, or at the same time and withdrawn. An objection gives way to no change.
+    pub fn beats(&self, state: ConsentState, at: i64) -> bool {
+        use ConsentState::{Objected, Withdrawn};
+        (state != Objected || self.state == Objected) && (self.at > at || self.at == at && matches!(self.state, Withdrawn | Objected))
     }
+}
+
+/// Leaves out of a condition over the customers `c` who objected to advertising and profiling.
+pub fn leave_out_objected(condition: &mut Sql) {
+    // The number stands in the text, so that the index of objections is used.
+    let objected = ConsentState::Objected.code();
+    condition.push(&format!(" AND c.id NOT IN (SELECT customer_id FROM consent_state WHERE state = {objected})"));
 }
 
 pub(super) async fn of_customers(connection: &mut Connection<'_>, ids: &[i64]) -> Result<Vec<(i64, StoredConsent)>, Error> {
@@ -132,7 +142,7 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     let mut latest: HashMap<(i64, &str, i16), &ConsentRow> = HashMap::new();
     for row in rows {
         let place = latest.entry((row.customer, &row.topic, row.channel)).or_insert(row);
-        if row.beats(place.at) {
+        if row.beats(place.state, place.at) {
             *place = row;
         }
     }
@@ -140,8 +150,10 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     latest.sort_by_key(|row| (row.customer, &row.topic, row.channel));
     let later = format!(
         "ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof, until = excluded.until \
-         WHERE excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state = {withdrawn})",
-        withdrawn = ConsentState::Withdrawn.code()
+         WHERE (consent_state.state <> {objected} OR excluded.state = {objected}) \
+         AND (excluded.at > consent_state.at OR (excluded.at = consent_state.at AND excluded.state IN ({withdrawn}, {objected})))",
+        withdrawn = ConsentState::Withdrawn.code(),
+        objected = ConsentState::Objected.code()
     );
     match connection {
         Connection::Sqlite(connection) => {

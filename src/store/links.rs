@@ -1,9 +1,7 @@
 //! What our public addresses need: the links of a version, and the little that pages say about a message and its reader.
 
-use super::consents::ConsentRow;
-use super::responses::digest;
-use super::{Doing, Error, Store, micros};
-use crate::types::{Channel, ConsentState, MessageId, Time, VersionId};
+use super::{Doing, Error, Store};
+use crate::types::{MessageId, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tracked links of an applied version. Versions never change, so this may be kept for good.
@@ -68,20 +66,13 @@ pub struct Addressed {
     pub topic: Option<String>,
     pub language: Option<String>,
     pub zone: Option<String>,
+    pub erased_at: Option<i64>,
     pub arm: i16,
     pub due_at: i64,
     pub is_test: i16,
     /// When the message was handed over, else planned.
     pub at: i64,
     pub snapshot: Option<Vec<u8>>,
-}
-
-/// A consent as a page gives or takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    pub topic: String,
-    pub channel: Channel,
-    pub state: ConsentState,
 }
 
 impl Store {
@@ -118,7 +109,7 @@ impl Store {
     /// A message and its reader; `None` when there is no such message.
     pub async fn addressed(&self, message: MessageId) -> Result<Option<Addressed>, Error> {
         let sql = "SELECT m.id AS message_id, m.run_id, r.version_id, m.customer_id, m.channel, m.address, c.key AS campaign, c.topic,
-                          u.language, u.zone, m.arm, m.due_at, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
+                          u.language, u.zone, u.erased_at, m.arm, m.due_at, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
                    FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
                    LEFT JOIN customers u ON u.id = m.customer_id
                    WHERE m.id = $1";
@@ -133,38 +124,6 @@ impl Store {
             crate::on_pool!(self, pool => sqlx::query_as(sql).bind(campaign).bind(address).fetch_optional(pool).await)
                 .doing("find a message")?;
         Ok(found.map(|(id,)| MessageId(id)))
-    }
-
-    /// What a customer agreed to: (topic, channel) → state, and since when in microseconds.
-    pub async fn consents_of(&self, customer: i64) -> Result<BTreeMap<(String, i16), (ConsentState, i64)>, Error> {
-        let sql = "SELECT topic, channel, state, at FROM consent_state WHERE customer_id = $1";
-        let rows: Vec<(String, i16, i16, i64)> =
-            crate::on_pool!(self, pool => sqlx::query_as(sql).bind(customer).fetch_all(pool).await).doing("read consents")?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(topic, channel, state, at)| Some(((topic, channel), (ConsentState::from_code(state)?, at))))
-            .collect())
-    }
-
-    /// Records what a customer chose on a page of ours, with the message whose token opened it as proof. A later choice wins.
-    pub async fn record_choices(&self, customer: i64, choices: &[Choice], at: Time, message: MessageId) -> Result<(), Error> {
-        if choices.is_empty() {
-            return Ok(());
-        }
-        let at = micros(at);
-        let row = |choice: &Choice| ConsentRow {
-            customer,
-            topic: choice.topic.clone(),
-            channel: choice.channel.code(),
-            state: choice.state,
-            at,
-            received_at: at,
-            source: "preferences".into(),
-            proof: Some(format!("message {message}")),
-            until: None,
-            source_key: digest(&[b"choice", choice.topic.as_bytes(), &choice.channel.code().to_be_bytes(), &at.to_be_bytes()]),
-        };
-        self.append_consents(&choices.iter().map(row).collect::<Vec<_>>(), true).await.map(drop)
     }
 
     /// Answers within the pool's patience when the database is there.

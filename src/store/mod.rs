@@ -51,6 +51,7 @@ pub mod switches;
 pub mod samples;
 pub mod tallies;
 pub mod why;
+pub mod wishes;
 pub mod trials;
 pub mod warm_up;
 

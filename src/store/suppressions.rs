@@ -30,7 +30,7 @@ impl SuppressionRow {
     }
 }
 
-/// Writes suppressions; none is ever shortened or lifted by this. Gives how many were new or lengthened.
+/// Writes suppressions; none is ever shortened or lifted by this. A pause, which stops advertising only, gives way to any other reason. Gives how many were new or lengthened.
 pub async fn suppress(connection: &mut Connection<'_>, rows: &[SuppressionRow]) -> Result<u64, Error> {
     let mut longest: HashMap<[u8; 16], &SuppressionRow> = HashMap::new();
     for row in rows {
@@ -65,8 +65,11 @@ pub async fn suppress(connection: &mut Connection<'_>, rows: &[SuppressionRow]) 
     let sql = format!(
         "INSERT INTO suppressions (key, channel, reason, since, until, source) \
          SELECT key, channel, reason, since, until, source FROM {given} AS given WHERE true \
-         ON CONFLICT (key) DO UPDATE SET reason = excluded.reason, since = excluded.since, until = excluded.until, source = excluded.source \
-         WHERE suppressions.until IS NOT NULL AND (excluded.until IS NULL OR excluded.until > suppressions.until)"
+         ON CONFLICT (key) DO UPDATE SET reason = excluded.reason, since = excluded.since, source = excluded.source, \
+         until = CASE WHEN excluded.until < suppressions.until THEN suppressions.until ELSE excluded.until END \
+         WHERE suppressions.until IS NOT NULL AND (excluded.until IS NULL OR excluded.until > suppressions.until \
+         OR suppressions.reason = {paused} AND excluded.reason <> {paused})",
+        paused = SuppressionReason::Paused.code()
     );
     connection.write("keep suppressions", sql, &Value::Array(rows).to_string()).await
 }

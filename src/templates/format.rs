@@ -2,7 +2,7 @@
 //!
 //! A language without a table here gets forms that nobody misreads: `2027-03-07`, `10:00`, `1 234.50`, `300 UAH`.
 
-use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use chrono_tz::Tz;
 
 /// What is known of a language.
@@ -248,6 +248,11 @@ pub(super) fn date(text: &str, style: &str, language: Language<'_>, zone: Tz) ->
             .replace("{w}", nth(known.weekdays, date.weekday().num_days_from_monday() as usize))
             .replace("{y}", &date.year().to_string()),
     )
+}
+
+/// The day of an instant for a person in `zone`, as [`date`] with the style `long`.
+pub fn long_date(instant: DateTime<Utc>, language: &str, zone: Tz) -> String {
+    date(&instant.to_rfc3339(), "long", Language::of(language), zone).unwrap_or_default()
 }
 
 /// The time of day; also of a bare `10:00`.

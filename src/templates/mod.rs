@@ -27,6 +27,7 @@ pub mod sms;
 mod tags;
 mod text;
 
+pub use format::long_date;
 pub use html::preheader_of;
 pub use library::{Languages, Library};
 pub use links::{Link, Links};

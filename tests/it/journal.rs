@@ -92,6 +92,8 @@ impl Serving {
                 languages: vec!["en".into()],
                 fallback: BTreeMap::new(),
                 topics: BTreeMap::new(),
+                senders: BTreeMap::new(),
+                sender: None,
             },
             slot: 0,
             api_key: None,

@@ -61,7 +61,11 @@ impl Intake for Consents {
             None => match self.settings.reading().truth(&written) {
                 Some(true) => ConsentState::Granted,
                 Some(false) => ConsentState::Withdrawn,
-                None => return Err(format!("`{written}` is no state of consent; these are granted, confirmed, pending and withdrawn")),
+                None => {
+                    return Err(format!(
+                        "`{written}` is no state of consent; these are granted, confirmed, pending, withdrawn and objected"
+                    ));
+                }
             },
         };
         let at = take(&mut fields, "at").map(|at| self.columns.instant(&at, "at")).transpose()?;
@@ -77,11 +81,7 @@ impl Intake for Consents {
         if let Some((name, _)) = fields.first() {
             return Err(format!("`{name}` is no field of a consent"));
         }
-        let topic: std::sync::Arc<str> = topic.into();
-        let given = channels
-            .into_iter()
-            .map(|channel| ConsentGiven { topic: topic.clone(), channel, state, at, proof: proof.clone(), until })
-            .collect();
+        let given = super::people::given(&topic.into(), channels, state, at, proof.as_ref(), until);
         Ok(Consent { who, given, source: source.unwrap_or_else(|| self.settings.source.clone()) })
     }
 }
@@ -126,7 +126,7 @@ impl Sink for Writer {
                     continue;
                 }
                 let row = super::merging::consent_row(customer, given, &item.source, self.now);
-                let (is_new, beats) = (known.is_none(), known.is_none_or(|known| row.beats(known.at)));
+                let (is_new, beats) = (known.is_none(), known.is_none_or(|known| row.beats(known.state, known.at)));
                 let is_same = known.is_some_and(|known| known.at == row.at && known.state == row.state);
                 if beats && !is_same {
                     outcome = if is_new && outcome != Outcome::Changed { Outcome::New } else { Outcome::Changed };

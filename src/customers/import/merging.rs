@@ -336,7 +336,7 @@ impl Merging<'_> {
             match known {
                 Some(known) if row.at == known.at && row.state == known.state => continue,
                 Some(known) => {
-                    if row.beats(known.at) {
+                    if row.beats(known.state, known.at) {
                         (known.state, known.at, known.has_proof) = (row.state, row.at, row.proof.is_some());
                         changed = true;
                     }
@@ -427,7 +427,11 @@ fn folded(customer: &mut Customer) -> Option<String> {
 
 /// An undated consent is a mere "yes" or "no": it repeats what is known, or would lift a withdrawal, which it never does.
 pub(super) fn adds_nothing(known: ConsentState, given: ConsentState) -> bool {
-    known == given || known == ConsentState::Withdrawn || known == ConsentState::Confirmed && given != ConsentState::Withdrawn
+    use ConsentState::{Confirmed, Objected, Withdrawn};
+    known == given
+        || known == Objected
+        || known == Withdrawn && given != Objected
+        || known == Confirmed && !matches!(given, Withdrawn | Objected)
 }
 
 pub(crate) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now: i64) -> ConsentRow {

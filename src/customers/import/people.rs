@@ -319,16 +319,30 @@ impl People {
                 Some(false) => (all(), ConsentState::Withdrawn),
                 None => {
                     return Err(format!(
-                        "`{text}` is no consent (topic {topic}); write true or false, granted, confirmed, pending or withdrawn, or the channels, or list what means true in a mapping (`true_is`)"
+                        "`{text}` is no consent (topic {topic}); write true or false, granted, confirmed, pending, withdrawn or objected, or the channels, or list what means true in a mapping (`true_is`)"
                     ));
                 }
             }
         };
-        for channel in channels {
-            person.consents.push(ConsentGiven { topic: topic.clone(), channel, state, at: None, proof: None, until: None });
-        }
+        person.consents.extend(given(topic, channels, state, None, None, None));
         Ok(())
     }
+}
+
+/// What a row gives or takes; an objection is one to everything, whatever topic and channel it is written for.
+pub(super) fn given(
+    topic: &Arc<str>,
+    channels: Vec<Channel>,
+    state: ConsentState,
+    at: Option<i64>,
+    proof: Option<&String>,
+    until: Option<i64>,
+) -> Vec<ConsentGiven> {
+    let (topic, channels) = match state {
+        ConsentState::Objected => ("*".into(), Channel::ALL.to_vec()),
+        _ => (topic.clone(), channels),
+    };
+    channels.into_iter().map(|channel| ConsentGiven { topic: topic.clone(), channel, state, at, proof: proof.cloned(), until }).collect()
 }
 
 /// Cells that need others of their row.

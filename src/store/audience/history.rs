@@ -360,7 +360,7 @@ impl Compiler<'_, '_> {
                 ConsentIs::Granted => vec![ConsentState::Granted, ConsentState::Confirmed],
                 ConsentIs::Confirmed => vec![ConsentState::Confirmed],
                 ConsentIs::Pending => vec![ConsentState::Pending],
-                ConsentIs::Withdrawn => vec![ConsentState::Withdrawn],
+                ConsentIs::Withdrawn => vec![ConsentState::Withdrawn, ConsentState::Objected],
                 ConsentIs::None => Vec::new(),
             })
             .collect();
@@ -383,20 +383,25 @@ impl Compiler<'_, '_> {
         channel.map_or(String::new(), |channel| format!(" AND s.channel = {}", self.integer(channel.code())))
     }
 
-    /// What holds on the channel passes the tests on `s`: the later of the topic's own state and that for all topics; on a tie, withdrawn.
+    /// What holds on the channel passes the tests on `s`: the later of the topic's own state and that for all topics; on a tie, withdrawn. An
+    /// objection outweighs what came later.
     pub(super) fn consent_where(&mut self, topic: &str, channel: Option<Channel>, tests: &str) -> String {
         let topic = self.text(topic);
         let channel = self.on_channel(channel);
         let withdrawn = self.integer(ConsentState::Withdrawn.code());
+        let objection = self.integer(ConsentState::Objected.code());
+        let objected = |alias: &str| format!("(CASE WHEN {alias}.state = {objection} THEN 1 ELSE 0 END)");
         let rank = |alias: &str| {
             format!("(CASE WHEN {alias}.state = {withdrawn} THEN 2 ELSE 0 END + CASE WHEN {alias}.topic = '*' THEN 0 ELSE 1 END)")
         };
         format!(
             "EXISTS (SELECT 1 FROM consent_state s WHERE s.customer_id = c.id AND s.topic IN ({topic}, '*'){channel} AND {tests} \
              AND NOT EXISTS (SELECT 1 FROM consent_state o WHERE o.customer_id = c.id AND o.topic IN ({topic}, '*') AND o.channel = s.channel \
-             AND (o.at > s.at OR (o.at = s.at AND {} > {}))))",
+             AND ({o_objected} > {s_objected} OR ({o_objected} = {s_objected} AND (o.at > s.at OR (o.at = s.at AND {} > {}))))))",
             rank("o"),
-            rank("s")
+            rank("s"),
+            o_objected = objected("o"),
+            s_objected = objected("s"),
         )
     }
 

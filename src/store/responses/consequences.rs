@@ -263,9 +263,11 @@ async fn mark_addresses(connection: &mut Connection<'_>, new: &[New<'_>], events
     let sql = format!(
         "UPDATE addresses SET soft_bounces = CASE WHEN given.engaged_at > 0 THEN given.soft ELSE soft_bounces + given.soft END,
                 engaged_at = CASE WHEN given.engaged_at = 0 THEN addresses.engaged_at
+                                  WHEN given.customer_id IN (SELECT customer_id FROM consent_state WHERE state = {objected}) THEN NULL
                                   ELSE {greatest}(COALESCE(addresses.engaged_at, 0), given.engaged_at) END
          FROM {given} AS given
-         WHERE addresses.customer_id = given.customer_id AND addresses.channel = given.channel AND addresses.address = given.address"
+         WHERE addresses.customer_id = given.customer_id AND addresses.channel = given.channel AND addresses.address = given.address",
+        objected = ConsentState::Objected.code()
     );
     let marks = json(&marks.into_values().collect::<Vec<_>>())?;
     connection.write("mark addresses", sql, &marks).await?;

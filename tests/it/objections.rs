@@ -53,6 +53,7 @@ async fn who_objected_is_not_even_looked_at_for_advertising_and_gets_the_parcel_
             received_at: 0,
             source: "import".into(),
             proof: Some("a list".into()),
+            until: None,
             source_key: [state as u8; 16],
         };
         for row in [later("*", ConsentState::Granted), later("offers", ConsentState::Confirmed)] {

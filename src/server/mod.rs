@@ -17,7 +17,7 @@ mod words;
 
 pub use hooks::{Fetch, Hooks, Network};
 pub use intake::{Incoming, Intake, Subject, Taken, Worth};
-pub use view::{View, Viewed};
+pub use view::{View, Viewed, unpacked};
 
 use crate::campaigns::Workspace;
 use crate::clock::Clock;
@@ -250,6 +250,8 @@ async fn opened(
         return Err(Box::new(response::not_allowed("GET, HEAD, POST")));
     }
     match inner.store.addressed(message).await {
+        // Whoever was erased has nothing to choose any more.
+        Ok(Some(addressed)) if addressed.erased_at.is_some() => Err(Box::new(pages::gone(headers))),
         Ok(Some(addressed)) => Ok((message, addressed)),
         Ok(None) => Err(Box::new(pages::not_found(headers))),
         Err(_) => Err(Box::new(pages::busy())),

@@ -74,6 +74,7 @@ pub struct Addressed {
     /// When the message was handed over, else planned.
     pub at: i64,
     pub snapshot: Option<Vec<u8>>,
+    pub erased_at: Option<i64>,
 }
 
 /// A consent as a page gives or takes it.
@@ -118,7 +119,7 @@ impl Store {
     /// A message and its reader; `None` when there is no such message.
     pub async fn addressed(&self, message: MessageId) -> Result<Option<Addressed>, Error> {
         let sql = "SELECT m.id AS message_id, m.run_id, r.version_id, m.customer_id, m.channel, m.address, c.key AS campaign, c.topic,
-                          u.language, u.zone, m.arm, m.due_at, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot
+                          u.language, u.zone, m.arm, m.due_at, r.is_test, COALESCE(m.accepted_at, m.due_at) AS at, m.snapshot, u.erased_at
                    FROM messages m JOIN runs r ON r.id = m.run_id JOIN campaigns c ON c.id = r.campaign_id
                    LEFT JOIN customers u ON u.id = m.customer_id
                    WHERE m.id = $1";

@@ -2,10 +2,10 @@
 
 mod files;
 mod intake;
-mod office;
+pub mod office;
 mod samples;
 mod signatures;
-mod texts;
+pub mod texts;
 mod validator;
 
 use posthaste::types::Time;

@@ -56,7 +56,7 @@ async fn texted(database: &Database, numbers: &[&str]) -> Office {
 }
 
 /// A text as Twilio hands it on.
-async fn says(office: &Office, number: u32, from: &str, text: &str, keyword: Option<&str>) {
+pub async fn says(office: &Office, number: u32, from: &str, text: &str, keyword: Option<&str>) {
     office.world.clock.advance_to(office.world.clock.now() + chrono::TimeDelta::seconds(1));
     let id = format!("SM{number}");
     let mut fields = vec![("MessageSid", id.as_str()), ("SmsStatus", "received"), ("From", from), ("To", "+14155550100"), ("Body", text)];

@@ -47,7 +47,8 @@ async fn what_is_at_the_socket_is_finished_and_nothing_else_leaves() {
     for (database, takes) in databases().await.into_iter().zip([false, false]).chain(databases().await.into_iter().zip([true, true])) {
         let mut world = World::new(&database);
         let gate = Arc::new(Gate { begun: AtomicU32::new(0), open: Semaphore::new(0), takes });
-        (world.others, world.only_others) = (vec![gate.clone()], true);
+        world.others = vec![gate.clone()];
+        world.only_others = true;
         for key in ["one", "two", "three"] {
             let rest = "audience: { segment: everyone, holdout: 0% }\nschedule: { at: 2027-03-01 10:00 }\nmessage: { template: hello, subject: \"Hello {{first_name}}\", expires: 30 days }\n";
             world.campaign(key, &format!("{}{rest}", advertising!()));

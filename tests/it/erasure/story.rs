@@ -96,12 +96,9 @@ async fn everything_is_told(office: &Office, round: u32) {
 async fn what_nobody_understands(office: &Office) {
     let store = &office.world.store;
     let now = office.world.clock.now();
-    let request = posthaste::webhooks::Request {
-        method: "POST",
-        url: "https://go.shop.example/hooks/x",
-        headers: &[],
-        body: format!("{{ \"to\": \"{EMAIL}\" ").as_bytes(),
-    };
+    let body = format!("{{ \"to\": \"{EMAIL}\" ");
+    let request =
+        posthaste::webhooks::Request { method: "POST", url: "https://go.shop.example/hooks/x", headers: &[], body: body.as_bytes() };
     let packed = posthaste::webhooks::Stored::pack(&request).unwrap();
     store.keep_hook(PROVIDER, "sendgrid", [77; 16], now, &packed).await.unwrap();
     let strange = NewMail {

@@ -3,7 +3,7 @@
 use super::scan::Needles;
 use crate::databases::Database;
 use crate::webhooks::office::Office;
-use crate::world::{PEPPER, World, advertising};
+use crate::world::{PEPPER, WORKSPACE, World, advertising};
 use posthaste::customers::files::EncodingHint;
 use posthaste::customers::import::{self, EventOptions, Input, Settings, Summary};
 use posthaste::customers::keys::Keys;
@@ -88,7 +88,8 @@ pub async fn shop(database: &Database) -> (World, i64, i64) {
     let texts = Arc::new(Talkative { channel: Channel::Sms, letters: Default::default(), world: world.outbox.clone() });
     world.others = vec![letters, texts];
     world.only_others = true;
-    world.policy(COUPONS);
+    let declared = WORKSPACE.replace("arm: text }", "arm: text, native_name: text, town: text }");
+    world.files.insert("posthaste.yaml", format!("{declared}{COUPONS}\n"));
     world.files.insert(
         "templates/gift.hbs",
         "<p>Dear {{first_name}} {{last_name}} ({{native_name}}) of {{town}}, {{coupon.code}} <a href=\"https://shop.example/of/{{url_encode town}}\">see</a> \

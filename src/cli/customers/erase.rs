@@ -17,10 +17,6 @@ const LARGEST: u64 = 256 << 20;
 
 pub async fn erase(global: &Global, store: &Store, keys: &Keys, customer: &Customer, yes: bool) -> anyhow::Result<Exit> {
     let workspace = global.workspace();
-    if let Some(at) = customer.erased_at.map(crate::store::from_micros) {
-        eprintln!("The customer #{} was erased on {}", customer.id, at.format("%Y-%m-%d"));
-        return Ok(Exit::Done);
-    }
     let touched = store.erasure(customer.id).await?;
     let name = customer.external_id.as_deref().map_or_else(String::new, |external_id| format!(" `{external_id}`"));
     eprintln!(

@@ -56,6 +56,7 @@ async fn an_export_has_everything_of_the_person_and_nothing_of_others() {
             "INSERT INTO credits (run_id, measure, arm, event_id, customer_id, at, currency, value) VALUES (1, 9, 1, 900, 1, 5, 'EUR', 12), (1, 9, 1, 901, 2, 5, 'EUR', 77)",
             "INSERT INTO inbound_mail (digest, received_at, sender, recipients, state, message_id, detail) SELECT key, 5, 'x', '[]', 3, (SELECT MIN(id) FROM messages WHERE customer_id = 1), 'replied' FROM addresses WHERE customer_id = 1 AND channel = 1",
             "INSERT INTO orphans (provider, key, told, received_at, next_at) SELECT 'obedient', key, '{\"person\":\"ZEPHYRINE.oquendo@quibell-post.example\"}', 5, 6 FROM addresses WHERE customer_id = 1 AND channel = 1",
+            "INSERT INTO reservations (customer_id, message_id, campaign_id, channel, priority, at) SELECT customer_id, MIN(id), 1, 1, 50, 5 FROM messages WHERE customer_id IN (1, 2) GROUP BY customer_id",
             "UPDATE customers SET last_name = '=1+1' WHERE id = 1",
         ] {
             posthaste::on_writer!(store, pool => { sqlx::query(sql).execute(pool).await.unwrap(); });

@@ -37,10 +37,9 @@ pub fn keys() -> Keys {
     Keys::new(PEPPER)
 }
 
-/// Takes the first letter, puts off the second and refuses the others, and always says to whom.
+/// Takes one letter to her, puts off another and refuses the third, and always says to whom.
 pub struct Talkative {
     channel: Channel,
-    letters: std::sync::Mutex<u32>,
     world: Arc<crate::world::Outbox>,
 }
 
@@ -61,20 +60,17 @@ impl Provider for Talkative {
                 self.world.letters.lock().unwrap().push(outgoing.clone());
                 return Outcome::Accepted { id: Some(format!("id-{}", outgoing.message)), reply: "250 ok".into() };
             }
-            let mut letters = self.letters.lock().unwrap();
-            *letters += 1;
-            match *letters {
-                1 => {
-                    self.world.letters.lock().unwrap().push(outgoing.clone());
-                    Outcome::Accepted { id: Some(format!("id-{}", outgoing.message)), reply: format!("250 2.1.5 <{to}> ok") }
-                }
-                2 => Outcome::Later { after: None, throttled: false, reply: format!("451 4.7.1 <{to}>: come back later, Zephyrine") },
-                _ => Outcome::Refused {
-                    class: posthaste::types::Failure::Rejected,
-                    suppress: false,
-                    reply: format!("554 5.6.0 <{to}>: not for Oquendo"),
-                },
+            let Body::Email { mime, .. } = &outgoing.body else { unreachable!("her number begins otherwise") };
+            let mime = String::from_utf8_lossy(mime);
+            if mime.contains("Subject: Again") {
+                return Outcome::Later { after: None, throttled: false, reply: format!("451 4.7.1 <{to}>: come back later, Zephyrine") };
             }
+            if mime.contains("Subject: At last") {
+                let class = posthaste::types::Failure::Rejected;
+                return Outcome::Refused { class, suppress: false, reply: format!("554 5.6.0 <{to}>: not for Oquendo") };
+            }
+            self.world.letters.lock().unwrap().push(outgoing.clone());
+            Outcome::Accepted { id: Some(format!("id-{}", outgoing.message)), reply: format!("250 2.1.5 <{to}> ok") }
         })
     }
 }
@@ -84,8 +80,8 @@ pub const COUPONS: &str = "coupons:\n  gift: { pattern: \"BD-######\", valid: 14
 /// The shop with her and a neighbour in it; campaigns of all kinds are applied. Give the numbers of the two.
 pub async fn shop(database: &Database) -> (World, i64, i64) {
     let mut world = World::new(database);
-    let letters = Arc::new(Talkative { channel: Channel::Email, letters: Default::default(), world: world.outbox.clone() });
-    let texts = Arc::new(Talkative { channel: Channel::Sms, letters: Default::default(), world: world.outbox.clone() });
+    let letters = Arc::new(Talkative { channel: Channel::Email, world: world.outbox.clone() });
+    let texts = Arc::new(Talkative { channel: Channel::Sms, world: world.outbox.clone() });
     world.others = vec![letters, texts];
     world.only_others = true;
     let declared = WORKSPACE.replace("arm: text }", "arm: text, native_name: text, town: text }");

@@ -263,13 +263,23 @@ async fn keep(connection: &mut Connection<'_>, erased: &[Erased]) -> Result<(), 
         .collect();
     suppressions::suppress(connection, &suppressed).await?;
     let given = table(connection.dialect(), &[("key", Field::Bytes), ("channel", Field::Small), ("at", Field::Long)]);
+    let rows: Vec<Value> =
+        erased.iter().map(|erased| json!({ "key": hex::encode(erased.key), "channel": erased.channel, "at": erased.at })).collect();
+    let rows = Value::Array(rows).to_string();
+    // An earlier suppression may spare transactional messages, or be lifted by a keyword: an erased one does and is neither.
+    let sql = format!(
+        "UPDATE suppressions SET reason = {erased}, since = given.at, source = 'erasure' FROM {given} AS given
+         WHERE suppressions.key = given.key AND given.channel <> {EXTERNAL_ID} AND suppressions.reason NOT IN ({erased}, {hard}, {complaint})",
+        erased = SuppressionReason::Erased.code(),
+        hard = SuppressionReason::HardBounce.code(),
+        complaint = SuppressionReason::Complaint.code(),
+    );
+    connection.write("keep who was erased", sql, &rows).await?;
     let sql = format!(
         "INSERT INTO erasures (key, channel, at) SELECT key, channel, MAX(at) FROM {given} AS given WHERE true GROUP BY key, channel
          ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > erasures.at"
     );
-    let rows: Vec<Value> =
-        erased.iter().map(|erased| json!({ "key": hex::encode(erased.key), "channel": erased.channel, "at": erased.at })).collect();
-    connection.write("keep who was erased", sql, &Value::Array(rows).to_string()).await.map(drop)
+    connection.write("keep who was erased", sql, &rows).await.map(drop)
 }
 
 /// Empties all rows of these customers. What is empty already is not written again.

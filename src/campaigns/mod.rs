@@ -18,6 +18,7 @@ mod names;
 mod part;
 mod policy;
 mod read;
+mod retention;
 mod rows;
 mod scalars;
 mod schedule;

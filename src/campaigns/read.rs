@@ -4,7 +4,7 @@ use super::context::{Context, Sets};
 use super::mapping::{self, Mapping};
 use super::model::{Campaign, Segment, Workspace};
 use super::names::{Names, file_key};
-use super::{campaign, forms, segment, words_of_messages, workspace};
+use super::{campaign, forms, retention, segment, words_of_messages, workspace};
 use crate::diagnostics::{Files, Problem, Problems};
 use crate::schedule::Rule;
 use crate::templates::{Languages, Library};
@@ -101,6 +101,7 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
         .collect();
     reach(&segments, &mut campaigns, &library);
     words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    retention::check(&workspace, (&segments, &segment_trees), (&campaigns, &campaign_trees), problems);
     nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
     nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);
     Some(Definitions { workspace, segments, campaigns, mappings, templates: library })

@@ -1,5 +1,6 @@
 //! `posthaste check`: every problem of every file, without a database.
 
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::campaigns;
 use crate::diagnostics::{Files, Problems};
@@ -33,17 +34,16 @@ pub fn show(problems: &Problems, files: &Files) {
 /// One line a problem.
 fn lines(problems: &Problems, files: &Files) -> anyhow::Result<()> {
     let columns = ["severity", "file", "line", "column", "message", "label", "help"];
-    let mut writer = csv::Writer::from_writer(std::io::stdout());
-    writer.write_record(columns)?;
+    let mut sheet = Sheet::new(std::io::stdout(), columns)?;
     for problem in problems.to_json(files).as_array().into_iter().flatten() {
-        writer.write_record(columns.map(|column| match &problem[column] {
+        sheet.row(columns.map(|column| match &problem[column] {
             serde_json::Value::String(text) => text.clone(),
             serde_json::Value::Array(items) => items.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join("; "),
             serde_json::Value::Null => String::new(),
             other => other.to_string(),
         }))?;
     }
-    Ok(writer.flush()?)
+    Ok(sheet.flush()?)
 }
 
 /// One line: what was read, and what is to be mended.

@@ -1,6 +1,7 @@
 //! `posthaste export customers|events|messages`: CSV, or JSON lines with `--format json`, page by page, as large as the base may be.
 
 use super::customers::{channel, reason};
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::store::customers::Customer;
 use crate::store::{Store, from_micros};
@@ -65,7 +66,7 @@ pub async fn run(global: &Global, arguments: Export) -> anyhow::Result<Exit> {
 
 /// Rows in one of two forms.
 enum Out<W: Write> {
-    Csv(Box<csv::Writer<W>>, Vec<String>),
+    Csv(Box<Sheet<W>>, Vec<String>),
     Lines(W),
 }
 
@@ -74,9 +75,7 @@ impl<W: Write> Out<W> {
         if format == Format::Json {
             return Ok(Out::Lines(file));
         }
-        let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(&columns)?;
-        Ok(Out::Csv(Box::new(writer), columns))
+        Ok(Out::Csv(Box::new(Sheet::new(file, &columns)?), columns))
     }
 
     fn row(&mut self, row: &Map<String, Value>) -> anyhow::Result<()> {
@@ -85,13 +84,13 @@ impl<W: Write> Out<W> {
                 serde_json::to_writer(&mut *file, row)?;
                 file.write_all(b"\n")?;
             }
-            Out::Csv(writer, columns) => {
+            Out::Csv(sheet, columns) => {
                 let cells = columns.iter().map(|column| match row.get(column) {
                     None | Some(Value::Null) => String::new(),
                     Some(Value::String(text)) => text.clone(),
                     Some(other) => other.to_string(),
                 });
-                writer.write_record(cells)?;
+                sheet.row(cells)?;
             }
         }
         Ok(())
@@ -99,7 +98,7 @@ impl<W: Write> Out<W> {
 
     fn flush(&mut self) -> anyhow::Result<()> {
         match self {
-            Out::Csv(writer, _) => writer.flush()?,
+            Out::Csv(sheet, _) => sheet.flush()?,
             Out::Lines(file) => file.flush()?,
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! `posthaste import customers|events|consents|suppressions FILE`, and codes: `posthaste import coupons NAME FILE`.
 
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::campaigns::{self, Definitions};
 use crate::config::PEPPER;
@@ -282,7 +283,7 @@ struct Watch {
 }
 
 enum Rejects {
-    Csv(Box<csv::Writer<std::io::BufWriter<std::fs::File>>>),
+    Csv(Box<Sheet<std::io::BufWriter<std::fs::File>>>),
     Lines(std::io::BufWriter<std::fs::File>),
 }
 
@@ -352,18 +353,17 @@ impl Rejects {
         if header.is_empty() {
             return Ok(Rejects::Lines(file));
         }
-        let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(file);
         let added = ["rejected_line", "rejected_reason"].into_iter();
         // A file of rejected rows that is imported again has these columns already.
-        writer.write_record(added.chain(header.iter().map(String::as_str).filter(|name| !name.starts_with("rejected_"))))?;
-        Ok(Rejects::Csv(Box::new(writer)))
+        let columns = added.chain(header.iter().map(String::as_str).filter(|name| !name.starts_with("rejected_")));
+        Ok(Rejects::Csv(Box::new(Sheet::new(file, columns)?)))
     }
 
     fn write(&mut self, rejected: &Rejected) -> std::io::Result<()> {
         let line = rejected.row.line.to_string();
         match (self, &rejected.row.cells) {
-            (Rejects::Csv(writer), Cells::Texts(cells)) => {
-                writer.write_record([line.as_str(), rejected.reason.as_str()].into_iter().chain(cells))?;
+            (Rejects::Csv(sheet), Cells::Texts(cells)) => {
+                sheet.row([line.as_str(), rejected.reason.as_str()].into_iter().chain(cells))?;
             }
             (Rejects::Lines(file), cells) => {
                 let mut row = serde_json::Map::new();
@@ -376,14 +376,14 @@ impl Rejects {
                 }
                 writeln!(file, "{}", serde_json::Value::Object(row))?;
             }
-            (Rejects::Csv(writer), _) => writer.write_record([line.as_str(), rejected.reason.as_str()])?,
+            (Rejects::Csv(sheet), _) => sheet.row([line.as_str(), rejected.reason.as_str()])?,
         }
         Ok(())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match self {
-            Rejects::Csv(writer) => writer.flush(),
+            Rejects::Csv(sheet) => sheet.flush(),
             Rejects::Lines(file) => file.flush(),
         }
     }

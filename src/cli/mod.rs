@@ -29,6 +29,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod serving;
+pub mod sheet;
 pub mod simulate;
 pub mod table;
 pub mod campaigns;

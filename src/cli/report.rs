@@ -1,5 +1,6 @@
 //! `posthaste report CAMPAIGN` and `posthaste report overview`: what campaigns achieved.
 
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::campaigns;
 use crate::reports::{self, Question, model::Report};
@@ -54,14 +55,13 @@ async fn overview(global: &Global, store: &Store, question: &Question<'_>) -> an
         Format::Table => print!("{}", reports::overview_table(&all)),
         Format::Json => println!("{:#}", reports::overview_json(&all)),
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(std::io::stdout());
-            csv.write_record(["campaign", "section", "name", "value"])?;
+            let mut sheet = Sheet::new(std::io::stdout(), ["campaign", "section", "name", "value"])?;
             for report in &all {
                 for [section, name, value] in reports::rows(report).iter().filter(|row| row[0] == "funnel" || row[0] == "responses") {
-                    csv.write_record([&report.campaign, section, name, value])?;
+                    sheet.row([&report.campaign, section, name, value])?;
                 }
             }
-            csv.flush()?;
+            sheet.flush()?;
         }
         Format::Html => anyhow::bail!("the overview is written as a table, json or csv; the report of one campaign as html too"),
     }
@@ -74,12 +74,11 @@ fn print(format: Format, report: &Report, zone: Tz) -> anyhow::Result<()> {
         Format::Json => println!("{}", serde_json::to_string_pretty(report)?),
         Format::Html => print!("{}", reports::page::page(report, zone)),
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(std::io::stdout());
-            csv.write_record(["section", "name", "value"])?;
+            let mut sheet = Sheet::new(std::io::stdout(), ["section", "name", "value"])?;
             for row in reports::rows(report) {
-                csv.write_record(row)?;
+                sheet.row(row)?;
             }
-            csv.flush()?;
+            sheet.flush()?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::{Exit, Global, receiving, serving};
 use crate::campaigns;
 use crate::config::{PEPPER, SIGNING, Secrets, Workspace};
+use crate::customers::keys::Keys;
 use crate::dispatch::Outlets;
 use crate::engine::{self, Engine, Parts, Roles};
 use crate::store::runs::Run;
@@ -59,6 +60,8 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     if !arguments.only.is_empty() && store.dialect() == Dialect::Sqlite {
         anyhow::bail!("on SQLite one process does everything: leave out --only, or move to PostgreSQL for several machines");
     }
+    let keys = Keys::new(workspace.secret(PEPPER)?);
+    super::customers::erase::at_start(&workspace, &store, &keys, global.clock().now()).await?;
     // One clock: what is learnt of the database's time is so for every part.
     let clock = global.clock();
     let parts = Parts {
@@ -69,7 +72,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         roles,
         stop: stop.clone(),
     };
-    let engine = Engine::start(parts).await?.hearing(serving::feedback(&store, &workspace)?);
+    let engine = Engine::start(parts).await?.hearing(serving::feedback(&store, &workspace)?).keeping();
     stop_on_signals(stop.clone());
     let mut failed = Vec::new();
     if arguments.plan_only {

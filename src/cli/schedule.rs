@@ -1,5 +1,6 @@
 //! `posthaste schedule next EXPR`: when a schedule would fire, on the wall and in UTC, and what clock changes do to it.
 
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::diagnostics::Problems;
 use crate::schedule::{self, Bounds, Rule, TIME_ZONE_DATA};
@@ -125,13 +126,12 @@ fn print(format: Format, zone: Tz, occurrences: &[schedule::Occurrence]) -> anyh
             println!("{}", serde_json::to_string_pretty(&all)?);
         }
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(std::io::stdout());
-            csv.write_record(["local", "utc", "note"])?;
+            let mut sheet = Sheet::new(std::io::stdout(), ["local", "utc", "note"])?;
             for occurrence in occurrences {
                 let local = occurrence.local.format("%Y-%m-%d %H:%M:%S").to_string();
-                csv.write_record([local, utc(occurrence.instant), note(occurrence)])?;
+                sheet.row([local, utc(occurrence.instant), note(occurrence)])?;
             }
-            csv.flush()?;
+            sheet.flush()?;
         }
         Format::Table => {
             for occurrence in occurrences {

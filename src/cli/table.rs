@@ -1,6 +1,7 @@
 //! Listings: the same rows as a table for people, JSON for programs, CSV for sheets.
 
 use super::Format;
+use super::sheet::Sheet;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
@@ -9,12 +10,11 @@ pub fn print(format: Format, columns: &[&str], rows: &[Value]) -> anyhow::Result
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(rows)?),
         Format::Csv => {
-            let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
-            writer.write_record(columns)?;
+            let mut sheet = Sheet::new(std::io::stdout().lock(), columns)?;
             for row in rows {
-                writer.write_record(columns.iter().map(|column| cell(row, column)))?;
+                sheet.row(columns.iter().map(|column| cell(row, column)))?;
             }
-            writer.flush()?;
+            sheet.flush()?;
         }
         Format::Table | Format::Html => {
             let mut table = Table::new();

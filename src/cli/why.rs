@@ -1,6 +1,7 @@
 //! `posthaste why CUSTOMER CAMPAIGN`: one exact reason why a message was or was not sent.
 
 use super::report::{measures, unknown};
+use super::sheet::Sheet;
 use super::{Exit, Format, Global, missed};
 use crate::campaigns::{Campaign, ReEntry};
 use crate::config::PEPPER;
@@ -328,13 +329,12 @@ fn print(
 type CsvRow<'a> = (&'a str, Option<i64>, &'a str, &'a str, &'a str, String);
 
 fn csv(rows: &[CsvRow]) -> anyhow::Result<()> {
-    let mut csv = csv::Writer::from_writer(std::io::stdout());
-    csv.write_record(["campaign", "run", "state", "reason", "because", "at"])?;
+    let mut sheet = Sheet::new(std::io::stdout(), ["campaign", "run", "state", "reason", "because", "at"])?;
     for (campaign, run, state, reason, because, at) in rows {
         let run = run.map(|run| run.to_string()).unwrap_or_default();
-        csv.write_record([*campaign, run.as_str(), *state, *reason, *because, at.as_str()])?;
+        sheet.row([*campaign, run.as_str(), *state, *reason, *because, at.as_str()])?;
     }
-    csv.flush()?;
+    sheet.flush()?;
     Ok(())
 }
 

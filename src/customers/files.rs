@@ -4,6 +4,7 @@
 //! goes on behind it. No bytes make it panic.
 
 use super::encoding;
+use super::sheets::unguarded;
 use encoding_rs::Encoding;
 use serde_json::{Map, Value};
 use std::cell::Cell;
@@ -231,7 +232,7 @@ fn next_record(reader: &mut csv::Reader<Guarded>, used: &Cell<u64>, record: &mut
                     "the row has {given} values where the header has {columns}; a quote or a delimiter may be missing or too many"
                 )),
             ),
-            Ok(texts) => (line, Cells::Texts(texts), None),
+            Ok(texts) => (line, Cells::Texts(without_guards(texts)), None),
             Err(error) => {
                 let bytes = error.into_byte_record();
                 let lossy: Vec<String> = bytes.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
@@ -242,6 +243,14 @@ fn next_record(reader: &mut csv::Reader<Guarded>, used: &Cell<u64>, record: &mut
                 )
             }
         }));
+    }
+}
+
+/// Without the apostrophes that keep spreadsheets from taking a cell for a formula.
+fn without_guards(texts: csv::StringRecord) -> csv::StringRecord {
+    match texts.iter().any(|cell| unguarded(cell).len() < cell.len()) {
+        true => texts.iter().map(unguarded).collect(),
+        false => texts,
     }
 }
 

@@ -30,10 +30,23 @@ impl Keys {
         } else {
             context.update(address.as_bytes());
         }
-        let mut key = [0; 16];
-        key.copy_from_slice(&context.sign().as_ref()[..16]);
-        key
+        shortened(context)
     }
+
+    /// The key of an external id, under which a list of erasures names who had no address: as of an address, with the word `external_id`; capitals
+    /// matter, since they do in external ids.
+    pub fn external_id(&self, external_id: &str) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"external_id\0");
+        context.update(external_id.as_bytes());
+        shortened(context)
+    }
+}
+
+fn shortened(context: hmac::Context) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.copy_from_slice(&context.sign().as_ref()[..16]);
+    key
 }
 
 #[cfg(test)]

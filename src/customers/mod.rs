@@ -9,6 +9,7 @@ pub mod files;
 pub mod keys;
 pub mod phone;
 pub mod reference;
+pub mod sheets;
 pub mod places;
 pub mod dates;
 pub mod mapping;

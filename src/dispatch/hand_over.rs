@@ -8,7 +8,7 @@ use super::rate::Turn;
 use super::{Inner, retry};
 use crate::campaigns::IfUncertain;
 use crate::kill_points::{Point, reached};
-use crate::providers::Outcome;
+use crate::providers::{Outcome, masked};
 use crate::store::blocks::Due;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
 use crate::store::strikes::{Strike, StrikeRow};
@@ -169,6 +169,7 @@ fn count(flight: &mut Flight, outcome: &Outcome) {
 fn note(inner: &Inner, provider: &str, change: Change) {
     let state = match change {
         Change::Opened { since, why } => {
+            let why = masked(&why, None).into_owned();
             tracing::error!(provider, why, "the provider does not answer: its messages take others, or wait");
             Some((since, why))
         }
@@ -273,7 +274,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             answer.uncounted = true;
         }
         Outcome::Broken { reply } => {
-            tracing::error!(provider = answer.provider, reply, "the provider cannot send; its queue is kept");
+            tracing::error!(provider = answer.provider, reply = &*masked(&reply, None), "the provider cannot send; its queue is kept");
             answer.next_at = Some(now + TimeDelta::seconds(1));
             answer.state = MessageState::Retry;
             answer.reply = Some(reply);
@@ -290,6 +291,7 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             }
         }
     }
+    answer.reply = answer.reply.map(|reply| masked(&reply, due.address.as_deref()).into_owned());
     if answer.state == MessageState::Failed {
         inner.stops.failed(flight.run);
     }

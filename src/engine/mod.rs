@@ -3,7 +3,9 @@
 //! One code for the real clock (`posthaste run`), for `--until-idle`, and for a virtual clock (campaign tests, simulation), where the caller moves the clock
 //! to what [`Engine::turn`] gives. Told to stop it takes no new work, lets what flies land, and gives the rest back.
 
+pub mod erasing;
 pub mod expectations;
+pub mod keeping;
 pub mod simulation;
 pub mod trials;
 mod applying;
@@ -24,6 +26,7 @@ use crate::store::nodes::{EngineLock, Pulse};
 use crate::store::{self, Store};
 use crate::types::{NodeId, Time, VersionId};
 use chrono::TimeDelta;
+use keeping::Keeping;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,6 +39,8 @@ pub const LEASE: TimeDelta = TimeDelta::seconds(10);
 const RENEWAL: Duration = Duration::from_secs(3);
 /// How often the brakes are looked at when nobody tells of a change.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often it is asked whether the day's dropping of what is old is due.
+const KEEP: Duration = Duration::from_secs(60);
 /// While something is due that others hold.
 const A_MOMENT: Duration = Duration::from_millis(100);
 /// How often, in beats of a second, the dead are looked for, and the server's clock.
@@ -126,6 +131,8 @@ pub struct Engine {
     /// Reads what providers have told; nobody does without it.
     feedback: Option<Feedback>,
     passing: passing::Passing,
+    /// Drops what is kept for a time only; nobody does without it.
+    keeping: Option<Keeping>,
     _lock: EngineLock,
 }
 
@@ -174,6 +181,7 @@ impl Engine {
             changed: Arc::new(Notify::new()),
             feedback: None,
             passing: passing::Passing::new(workspace),
+            keeping: None,
             _lock: lock,
         };
         if engine.roles.sender {
@@ -187,6 +195,19 @@ impl Engine {
         self.feedback = Some(feedback);
         self.listen(&self.dispatcher.outlets());
         self
+    }
+
+    /// Drops also what is kept for a time only, where this process plans.
+    pub fn keeping(mut self) -> Engine {
+        self.keeping = Some(Keeping::new(self.store.clone(), self.loaded.clone(), self.clock.clone(), self.stop.clone()));
+        self
+    }
+
+    async fn keep(&self) -> Result<(), Error> {
+        match self.keeping.as_ref().filter(|_| self.roles.scheduler) {
+            Some(keeping) => keeping.turn().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Providers that tell what became of a message over the line on which they take it are listened to, by who sends.
@@ -218,6 +239,7 @@ impl Engine {
 
     /// Does everything that is due at the clock's instant, and says when something is due again; `None`: never.
     pub async fn turn(&self) -> Result<Option<Time>, Error> {
+        self.keep().await?;
         loop {
             self.refresh().await?;
             let planned = if self.roles.scheduler { self.schedule().await? } else { plan::Turn::default() };
@@ -316,12 +338,20 @@ impl Engine {
             }
             Ok::<_, Error>(())
         };
+        let keeping = async {
+            while self.keeping.is_some() && self.roles.scheduler && !self.stop.is_cancelled() {
+                let kept = self.keep().await;
+                self.unless_temporary(kept).await?;
+                tokio::select! { () = tokio::time::sleep(KEEP) => {}, () = self.stop.cancelled() => {} }
+            }
+            Ok::<_, Error>(())
+        };
         let stopped = async {
             self.stop.cancelled().await;
             Ok::<_, Error>(())
         };
         // Who has no role but to serve lives until it is told to stop.
-        let working = async { tokio::try_join!(planning, sending, hearing, stopped).map(|_| ()) };
+        let working = async { tokio::try_join!(planning, sending, hearing, keeping, stopped).map(|_| ()) };
         let result = tokio::select! { result = working => result, result = self.beat() => result, result = self.watch() => result };
         self.stop.cancel();
         self.end().await?;

@@ -119,6 +119,7 @@ impl Feedback {
         };
         let key = self.keys.address(channel, address);
         let since = micros(case.at());
-        Some(SuppressionRow { key, channel: channel.code(), reason, since, until: None, source: source(case) })
+        // Not what was said: it may name the address, and a suppression outlives all else that is known of a person.
+        Some(SuppressionRow { key, channel: channel.code(), reason, since, until: None, source: case.provider.clone() })
     }
 }

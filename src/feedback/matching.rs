@@ -42,15 +42,21 @@ impl Feedback {
 /// The one message that this provider calls so and that went to this address. A batch may have one number for all its messages, so a number alone is
 /// not enough where the provider says to whom.
 fn named(case: &Case, called: &[Candidate]) -> Found {
-    let fits = |candidate: &&Candidate| {
+    let is_called_so = |candidate: &&Candidate| {
         candidate.provider.as_deref() == Some(case.provider.as_str())
             && candidate.provider_id.as_ref().is_some_and(|id| case.told.ids.contains(id))
-            && case.told.person.as_ref().is_none_or(|person| is_same(candidate, person))
     };
-    let mut fitting = called.iter().filter(fits);
-    let first = fitting.next()?;
+    let mut candidates: Vec<&Candidate> = called.iter().filter(is_called_so).collect();
+    if let Some(person) = &case.told.person {
+        let went_there: Vec<&Candidate> = candidates.iter().copied().filter(|candidate| is_same(candidate, person)).collect();
+        // A message without address is that of an erased person, or not to an address at all.
+        candidates.retain(|candidate| if went_there.is_empty() { candidate.address.is_none() } else { is_same(candidate, person) });
+    }
     // Two messages to one address in one batch cannot be told apart.
-    fitting.next().is_none().then(|| first.clone())
+    match candidates.as_slice() {
+        [only] => Some((*only).clone()),
+        _ => None,
+    }
 }
 
 fn is_same(candidate: &Candidate, person: &str) -> bool {

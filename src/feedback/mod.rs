@@ -5,10 +5,12 @@
 //! tell of somebody else's mail) is kept and looked at again for 72 hours.
 
 mod effects;
+mod forgetting;
 mod line;
 mod matching;
 mod texts;
 
+pub use forgetting::{Forgotten, forget, told_of};
 pub use line::Line;
 pub use texts::EVENT as TEXT_EVENT;
 
@@ -145,7 +147,7 @@ impl Feedback {
             match serde_json::from_str(&orphan.told) {
                 Ok(told) => cases.push(Case { provider: orphan.provider, told, received_at: orphan.received_at, is_orphan: true }),
                 Err(error) => {
-                    tracing::error!(provider = orphan.provider, %error, told = orphan.told, "a kept happening cannot be read any more");
+                    tracing::error!(provider = orphan.provider, %error, "a kept happening cannot be read any more; it is dropped");
                     lost.push((orphan.provider, orphan.key));
                 }
             }
@@ -182,6 +184,7 @@ impl Feedback {
         let (rows, details): (Vec<ResponseRow>, Vec<Detail>) = told.into_iter().unzip();
         self.store.record_told_responses(&rows, &details, &applied.counting).await?;
         self.store.settle_proven(&proven).await?;
+        let unknown = self.without_erased(unknown).await?;
         let orphan = |case: &&Case| Orphan {
             provider: case.provider.clone(),
             key: case.key(),

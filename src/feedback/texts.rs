@@ -182,7 +182,7 @@ fn revived(record: &[ConsentLine], at: i64) -> BTreeMap<String, ConsentState> {
 }
 
 /// `+` and digits, as addresses are kept; providers write numbers with and without the plus.
-fn international(written: &str) -> Option<String> {
+pub(super) fn international(written: &str) -> Option<String> {
     let digits: String = written.chars().filter(char::is_ascii_digit).collect();
     PhoneNumber::parse(&format!("+{digits}"), None).ok().map(PhoneNumber::into_string)
 }

@@ -8,11 +8,13 @@ pub mod email;
 mod http;
 pub mod inbox;
 mod look;
+mod masked;
 pub mod settings;
 pub mod sms;
 pub mod webhook;
 
 pub use look::{Look, LookState, Looking};
+pub use masked::masked;
 
 use crate::campaigns::is_kind;
 use crate::campaigns::model::ProviderSettings;

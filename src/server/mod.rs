@@ -22,7 +22,7 @@ mod words;
 pub use forms::Forms;
 pub use hooks::{Fetch, Hooks, Network};
 pub use intake::{Incoming, Intake, Subject, Taken, Worth};
-pub use view::{View, Viewed};
+pub use view::{View, Viewed, unpacked};
 
 use crate::campaigns::{Identity, Topic, Workspace};
 use crate::clock::Clock;

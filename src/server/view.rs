@@ -105,8 +105,8 @@ fn viewed(addressed: &Addressed, variables: serde_json::Value) -> Viewed {
     }
 }
 
-/// JSON, compressed by Zstandard unless it is short.
-fn unpacked(snapshot: &[u8]) -> Option<serde_json::Value> {
+/// What a template had read: JSON, compressed by Zstandard unless it is short.
+pub fn unpacked(snapshot: &[u8]) -> Option<serde_json::Value> {
     if snapshot.starts_with(b"{") {
         return serde_json::from_slice(snapshot).ok();
     }

@@ -148,11 +148,12 @@ impl Store {
         change.commit("note that webhooks are read").await
     }
 
-    /// Forgets requests that were read before one time, and those that could not be read before another. At most a thousand at once.
-    pub async fn forget_hooks(&self, read_before: Time, unread_before: Time) -> Result<(), Error> {
-        let sql = "DELETE FROM hooks WHERE id IN (SELECT id FROM hooks WHERE received_at < $1 AND (request IS NULL OR why IS NOT NULL AND received_at < $2) LIMIT 1000)";
-        on_writer!(self, pool => sqlx::query(sql).bind(micros(read_before)).bind(micros(unread_before)).execute(pool).await.map(|_| ()))
-            .doing("forget old webhooks")
+    /// Forgets requests that were read before one time, and those that could not be read before another. At most a thousand at once; gives how many.
+    pub async fn forget_hooks(&self, read_before: Time, unread_before: Time) -> Result<u64, Error> {
+        let sql = "DELETE FROM hooks WHERE id IN (SELECT id FROM hooks WHERE request IS NULL AND received_at < $1 OR why IS NOT NULL AND received_at < $2 LIMIT 1000)";
+        on_writer!(self, pool => sqlx::query(sql).bind(micros(read_before)).bind(micros(unread_before)).execute(pool).await
+            .map(|done| done.rows_affected()))
+        .doing("forget old webhooks")
     }
 
     /// Requests that could not be read, the newest first: number, provider, when, why.

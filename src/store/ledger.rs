@@ -214,6 +214,15 @@ pub(super) const WAKE: (&str, &str) = (
     "UPDATE runs SET state = $2, finished_at = NULL WHERE state = $3 AND id IN (SELECT m.run_id FROM messages m WHERE m.next_at IS NOT NULL AND m.id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS e(value)))",
 );
 
+/// The condition that a row of `messages` is that of an erased person: what a provider says of it is not kept. A row that was waited for shows itself as it
+/// is now and its customer as before, so the address is asked, which an erasure takes; messages of webhooks have none to begin with.
+fn is_erased() -> String {
+    format!(
+        "messages.address IS NULL AND (messages.channel <> {} OR EXISTS (SELECT 1 FROM customers u WHERE u.id = messages.customer_id AND u.erased_at IS NOT NULL))",
+        Channel::Webhook.code()
+    )
+}
+
 /// The condition that a message is still what its claim took: rows `r` with block and fence, of the process `node`.
 pub(super) fn held_by(node: &str) -> String {
     format!(
@@ -290,8 +299,9 @@ impl Store {
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS BIGINT) AS block, CAST(e.value ->> 2 AS BIGINT) AS fence,
                                        CAST(e.value ->> 3 AS SMALLINT) AS state, CAST(e.value ->> 4 AS SMALLINT) AS reason, e.value ->> 5 AS detail,
                                        CAST(e.value ->> 6 AS BIGINT) AS next_at FROM {each})
-                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, node_id = NULL, changed_at = $2 FROM r
-                     WHERE messages.id = r.id AND {held}");
+                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, node_id = NULL, changed_at = $2,
+                                         address = CASE WHEN r.reason = {erased} THEN NULL ELSE messages.address END FROM r
+                     WHERE messages.id = r.id AND {held}", erased = Refusal::Erased.code());
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).bind(micros(now)).bind(node.0)
                     .execute(&mut *transaction).await.doing("write what is not handed over")?;
             }
@@ -324,9 +334,10 @@ impl Store {
                 let sql = format!(
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS SMALLINT) AS attempt, CAST(e.value ->> 2 AS BIGINT) AS at,
                                        e.value ->> 3 AS provider_id, {snapshot} AS snapshot FROM {each})
-                     UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id, snapshot = r.snapshot,
+                     UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id,
+                                         snapshot = CASE WHEN {} THEN NULL ELSE r.snapshot END,
                                          reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
-                     WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
+                     WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})", is_erased());
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
                 let reserved: Vec<_> = taken.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
                 if !reserved.is_empty() {
@@ -340,9 +351,9 @@ impl Store {
                     "WITH r AS (SELECT CAST(e.value ->> 0 AS BIGINT) AS id, CAST(e.value ->> 1 AS SMALLINT) AS attempt, CAST(e.value ->> 2 AS BIGINT) AS at,
                                        CAST(e.value ->> 3 AS SMALLINT) AS state, CAST(e.value ->> 4 AS SMALLINT) AS reason, e.value ->> 5 AS detail,
                                        CAST(e.value ->> 6 AS BIGINT) AS next_at, CAST(e.value ->> 7 AS SMALLINT) AS uncounted FROM {each})
-                     UPDATE messages SET state = r.state, reason = r.reason, detail = r.detail, next_at = r.next_at, node_id = NULL, changed_at = r.at,
-                                         attempts = messages.attempts - r.uncounted FROM r
-                     WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
+                     UPDATE messages SET state = r.state, reason = r.reason, detail = CASE WHEN {} THEN NULL ELSE r.detail END, next_at = r.next_at,
+                                         node_id = NULL, changed_at = r.at, attempts = messages.attempts - r.uncounted FROM r
+                     WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})", is_erased());
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write answers")?;
                 // A late answer that says "again" wakes a run that was thought done.
                 let waiting: Vec<i64> = others.iter().filter(|row| row.state == MessageState::Retry).map(|row| row.message).collect();
@@ -357,8 +368,9 @@ impl Store {
             if !tries.is_empty() {
                 let sql = format!(
                     "INSERT INTO attempts (message_id, number, at, provider, outcome, reply)
-                     SELECT CAST(e.value ->> 0 AS BIGINT), CAST(e.value ->> 1 AS SMALLINT), CAST(e.value ->> 2 AS BIGINT), e.value ->> 3, e.value ->> 4, e.value ->> 5
-                     FROM {each} WHERE true ON CONFLICT (message_id, number) DO UPDATE SET outcome = excluded.outcome, reply = excluded.reply");
+                     SELECT CAST(e.value ->> 0 AS BIGINT), CAST(e.value ->> 1 AS SMALLINT), CAST(e.value ->> 2 AS BIGINT), e.value ->> 3, e.value ->> 4,
+                            CASE WHEN EXISTS (SELECT 1 FROM messages WHERE messages.id = CAST(e.value ->> 0 AS BIGINT) AND {}) THEN NULL ELSE e.value ->> 5 END
+                     FROM {each} WHERE true ON CONFLICT (message_id, number) DO UPDATE SET outcome = excluded.outcome, reply = excluded.reply", is_erased());
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&tries)).execute(&mut *transaction).await.doing("write attempts")?;
             }
             if !batch.suppress.is_empty() {

@@ -1,13 +1,8 @@
-//! One customer at a time: found by a text, the history for the timeline, erasure; and pages for exports.
+//! One customer at a time: found by a text, the history for the timeline; and pages for exports.
 
-use super::audit::{self, Audit};
-use super::batch::{Field, table};
 use super::customers::{Customer, Wanted};
-use super::suppressions::{self, SuppressionRow};
-use super::{Doing, Error, Store, micros};
-use crate::types::{SuppressionReason, Time};
-use crate::{on_pool, on_writer};
-use serde_json::json;
+use super::{Doing, Error, Store};
+use crate::on_pool;
 use sqlx::AssertSqlSafe;
 
 /// A row of a list of customers.
@@ -55,15 +50,6 @@ pub struct ConsentLine {
     pub at: i64,
     pub source: String,
     pub proof: Option<String>,
-}
-
-/// What an erasure touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Erasure {
-    pub addresses: i64,
-    pub events: i64,
-    pub messages: i64,
-    pub consents: i64,
 }
 
 const MESSAGES: &str = "SELECT m.id, m.customer_id, c.external_id, p.key AS campaign, r.number AS run, m.step, m.channel, \
@@ -143,69 +129,5 @@ impl Store {
     pub async fn consent_topics(&self) -> Result<Vec<(String, i16)>, Error> {
         on_pool!(self, pool => sqlx::query_as("SELECT DISTINCT topic, channel FROM consent_state ORDER BY topic, channel").fetch_all(pool).await)
             .doing("read the topics of consents")
-    }
-
-    /// What an erasure would touch.
-    pub async fn erasure(&self, customer: i64) -> Result<Erasure, Error> {
-        let sql = "SELECT (SELECT COUNT(*) FROM addresses WHERE customer_id = $1), (SELECT COUNT(*) FROM events WHERE customer_id = $1), \
-                   (SELECT COUNT(*) FROM messages WHERE customer_id = $1), (SELECT COUNT(*) FROM consents WHERE customer_id = $1)";
-        let (addresses, events, messages, consents): (i64, i64, i64, i64) =
-            on_pool!(self, pool => sqlx::query_as(sql).bind(customer).fetch_one(pool).await).doing("count what would be erased")?;
-        Ok(Erasure { addresses, events, messages, consents })
-    }
-
-    /// Erases a person: addresses, names, attributes, properties of events, proofs and texts that may name them. What stays: the number, the
-    /// ledger's rows without address, events with name, time and value, and suppressions under their keys, so that who was suppressed, or
-    /// asked to be erased, is not written to when an old list is imported again. On SQLite the log is emptied too.
-    pub async fn erase_customer(&self, id: i64, who: &str, now: Time) -> Result<(), Error> {
-        const DOING: &str = "erase the customer";
-        let Some(customer) = self.customer(id).await? else { return Ok(()) };
-        let mut change = self.change(DOING).await?;
-        let mut connection = change.connection();
-        let suppressed: Vec<SuppressionRow> = customer
-            .addresses
-            .iter()
-            .map(|address| SuppressionRow {
-                key: address.key,
-                channel: address.channel,
-                reason: SuppressionReason::Erased,
-                since: micros(now),
-                until: None,
-                source: "erasure".into(),
-            })
-            .collect();
-        suppressions::suppress(&mut connection, &suppressed).await?;
-        let (empty, given) =
-            (connection.pick("'{}'", "'{}'::jsonb"), table(connection.dialect(), &[("id", Field::Long), ("at", Field::Long)]));
-        let row = json!([{ "id": id, "at": micros(now) }]).to_string();
-        let one = format!("(SELECT id FROM {given} AS given)");
-        for sql in [
-            format!("DELETE FROM strikes WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {one})"),
-            format!("DELETE FROM signup_asks WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {one})"),
-            format!("DELETE FROM signups WHERE customer_id IN {one}"),
-            format!("DELETE FROM addresses WHERE customer_id IN {one}"),
-            format!(
-                "UPDATE inbound_mail SET raw = NULL, next_at = NULL, sender = '', detail = NULL WHERE message_id IN (SELECT id FROM messages WHERE customer_id IN {one})"
-            ),
-            format!("DELETE FROM consent_state WHERE customer_id IN {one}"),
-            format!("UPDATE consents SET proof = NULL WHERE customer_id IN {one}"),
-            format!("UPDATE events SET properties = {empty}, folded = NULL WHERE customer_id IN {one}"),
-            format!("UPDATE attempts SET reply = NULL WHERE message_id IN (SELECT id FROM messages WHERE customer_id IN {one})"),
-            format!("UPDATE messages SET address = NULL, snapshot = NULL, detail = NULL WHERE customer_id IN {one}"),
-            format!(
-                "UPDATE customers SET external_id = NULL, draw_key = 'erased #{id}', first_name = NULL, last_name = NULL, language = NULL, \
-                 country = NULL, zone = NULL, attributes = {empty}, folded = NULL, updated_at = given.at, erased_at = given.at \
-                 FROM {given} AS given WHERE customers.id = given.id"
-            ),
-        ] {
-            connection.write(DOING, sql, &row).await?;
-        }
-        let line = Audit { at: now, who: who.into(), action: "customers.erase".into(), subject: format!("#{id}"), detail: None };
-        audit::write(&mut connection, &line).await?;
-        change.commit(DOING).await?;
-        if let Store::Sqlite(_) = self {
-            on_writer!(self, pool => sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.map(|_| ())).doing(DOING)?;
-        }
-        Ok(())
     }
 }

@@ -134,6 +134,14 @@ fn run_of(row: Row) -> Run {
 }
 
 impl Store {
+    /// Campaign and number of every run.
+    pub async fn runs_named(&self) -> Result<std::collections::BTreeMap<i64, (String, i64)>, Error> {
+        let sql = "SELECT r.id, c.key, CAST(r.number AS BIGINT) FROM runs r JOIN campaigns c ON c.id = r.campaign_id";
+        let rows: Vec<(i64, String, i64)> =
+            on_pool!(self, pool => sqlx::query_as(sql).fetch_all(pool).await).doing("read the names of runs")?;
+        Ok(rows.into_iter().map(|(id, key, number)| (id, (key, number))).collect())
+    }
+
     /// Makes a run in state planning for each occurrence that has none yet, and notes what was missed and how far was looked.
     pub async fn create_runs(&self, campaign: CampaignId, version: VersionId, looked: &Looked, right: Right) -> Result<(), Error> {
         in_transaction!(self, "make runs", transaction => {

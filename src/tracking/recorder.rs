@@ -176,7 +176,8 @@ async fn record_rows(
                         Ok(recorded) => done(place, recorded.first().copied().unwrap_or(Recorded::Unknown)),
                         Err(error) => {
                             refused += 1;
-                            tracing::error!(error = &error as &dyn std::error::Error, ?row, "the database refuses a response");
+                            let (message, response) = (row.message.0, row.response.word());
+                            tracing::error!(error = &error as &dyn std::error::Error, message, response, "the database refuses a response");
                         }
                     }
                 }

@@ -38,7 +38,7 @@ mod vonage;
 
 pub use bounces::class;
 pub use locks::{Door, doors};
-pub use stored::{Stored, pack_told, unpack_told};
+pub use stored::{Stored, pack_told, unpack_told, unpacked};
 pub use told::{Keyword, List, Told, What};
 
 use crate::types::Time;

@@ -44,6 +44,25 @@ pub fn unpack_told(stored: &[u8]) -> Result<Told, String> {
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
+/// All that is stored of a request or of what was told over a line, as text in which a word can be looked for.
+pub fn unpacked(stored: &[u8]) -> Option<Vec<u8>> {
+    let text = zstd::decode_all(stored).ok()?;
+    match serde_json::from_slice::<Stored>(&text) {
+        Ok(request) => {
+            let query = percent_decoded(&request.query);
+            let body = STANDARD.decode(&request.body).unwrap_or_default();
+            let form = percent_decoded(&String::from_utf8_lossy(&body));
+            Some([query.as_bytes(), &body, form.as_bytes()].join(&b'\n'))
+        }
+        Err(_) => Some(text),
+    }
+}
+
+/// Fields of a form, one a line.
+fn percent_decoded(text: &str) -> String {
+    url::form_urlencoded::parse(text.as_bytes()).map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
 impl Stored {
     /// What is stored; the error says what went wrong on our side.
     pub fn pack(request: &Request<'_>) -> Result<Vec<u8>, String> {

@@ -52,7 +52,8 @@ async fn an_erased_person_leaves_numbers_and_suppressions_but_no_data() {
     for database in databases().await {
         filled(&database).await;
         let store = &database.store;
-        store.erase_customer(1, "tester", now()).await.unwrap();
+        store.erase_customer(1, None, "tester", now()).await.unwrap();
+        assert!(store.scour().await.unwrap(), "{}", database.name);
         let ada = store.customer(1).await.unwrap().unwrap();
         assert_eq!((ada.external_id, ada.first_name, ada.attributes.len(), ada.addresses.len(), ada.folded), (None, None, 0, 0, None));
         assert_eq!((ada.draw_key.as_str(), ada.erased_at), ("erased #1", Some(now().timestamp_micros())));

@@ -12,6 +12,7 @@ mod deliver;
 mod import;
 mod dkim;
 mod doctor;
+mod erasure;
 mod mailbox;
 mod mime;
 mod newcomer;

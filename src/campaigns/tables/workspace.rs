@@ -203,7 +203,12 @@ static DKIM: Table = Table {
 static RETENTION: Table = Table {
     name: "retention",
     fields: &[
-        optional("events", Shape::Duration, "for ever", "How long events are kept"),
-        optional("content", Shape::Duration, "90 days", "How long what a message said can be shown"),
+        optional("events", Shape::Duration, "for ever", "How long events are kept; never less than an applied rule looks back"),
+        optional(
+            "content",
+            Shape::Duration,
+            "90 days",
+            "How long what a message said can be shown; mail and webhooks that could not be read go then too",
+        ),
     ],
 };

@@ -25,11 +25,26 @@ pub(crate) struct Writer {
     dry_run: bool,
     /// While this import is the first one into an empty base.
     first: Option<First>,
+    /// Rows with an address of somebody who was erased.
+    erased: u64,
 }
 
 impl Writer {
     pub fn new(store: Store, settings: &Settings) -> Writer {
-        Writer { store, source: settings.source.clone(), now: settings.now, dry_run: settings.dry_run, first: None }
+        Writer { store, source: settings.source.clone(), now: settings.now, dry_run: settings.dry_run, first: None, erased: 0 }
+    }
+
+    async fn end_first(&mut self) -> Result<(), store::Error> {
+        match self.first.take() {
+            Some(first) => first.finish(&self.store).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn erased_among(&self, people: &[Person]) -> Result<u64, store::Error> {
+        let keys: Vec<[u8; 16]> = people.iter().flat_map(address_keys).collect();
+        let erased = self.store.erased_among(&keys).await?;
+        Ok(people.iter().filter(|person| address_keys(person).any(|key| erased.contains(&key))).count() as u64)
     }
 
     /// Fills an empty base without its indexes, to build them at the end: several times faster. Nothing else may write customers meanwhile.
@@ -50,6 +65,7 @@ impl Sink for Writer {
             }
             self.store.keep_attribute_types(&new_attributes, self.now).await?;
         }
+        self.erased += self.erased_among(&people).await?;
         let (source, now) = (&self.source, micros(self.now));
         let Some(first) = &mut self.first else {
             let wanted = wanted(&people);
@@ -61,24 +77,32 @@ impl Sink for Writer {
         let (changes, (outcomes, numbers)) = merge(people, found, source, now);
         first.write(changes, &hashes, &numbers).await?;
         if first.is_full() {
-            self.finish().await?;
+            self.end_first().await?;
         }
         Ok(outcomes)
     }
 
     async fn finish(&mut self) -> Result<Vec<String>, store::Error> {
-        if let Some(first) = self.first.take() {
-            first.finish(&self.store).await?;
-        }
-        Ok(Vec::new())
+        self.end_first().await?;
+        Ok(match self.erased {
+            0 => Vec::new(),
+            1 => vec!["1 row has an address of somebody who was erased: nothing is sent there. Take it out of the file".to_string()],
+            count => {
+                vec![format!("{count} rows have an address of somebody who was erased: nothing is sent there. Take them out of the file")]
+            }
+        })
     }
 }
 
-fn wanted(people: &[Person]) -> Wanted {
-    let keys = people.iter().flat_map(|person| [&person.email, &person.phone]).filter_map(|given| match given {
+fn address_keys(person: &Person) -> impl Iterator<Item = [u8; 16]> + '_ {
+    [&person.email, &person.phone].into_iter().filter_map(|given| match given {
         Given::Value((_, key)) => Some(*key),
         _ => None,
-    });
+    })
+}
+
+fn wanted(people: &[Person]) -> Wanted {
+    let keys = people.iter().flat_map(address_keys);
     Wanted {
         external_ids: people.iter().filter_map(|person| person.external_id.clone()).collect(),
         keys: keys.collect(),

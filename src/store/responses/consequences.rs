@@ -40,7 +40,7 @@ async fn withdraw_consents(connection: &mut Connection<'_>, new: &[New<'_>]) -> 
             state: ConsentState::Withdrawn,
             at,
             received_at: micros(row.received_at),
-            source: if row.source.is_empty() { row.response.word().to_string() } else { row.source.clone() },
+            source: if row.source.is_empty() || facts.erased { row.response.word().to_string() } else { row.source.clone() },
             proof: Some(format!("message {}", facts.id)),
             until: None,
             source_key: digest(&[b"withdrawn", &facts.id.to_be_bytes(), topic.as_bytes(), &at.to_be_bytes()]),

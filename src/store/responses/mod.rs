@@ -10,6 +10,7 @@ mod write;
 
 use super::batch::{Connection, Field, table};
 use super::conversions::{self, Changed};
+use super::erasure;
 use super::strikes::Strike;
 use super::tallies::{Answer, Bounce, Place};
 use super::{Error, Store, micros};
@@ -188,6 +189,9 @@ struct Facts {
     triggers: i64,
     /// Whether some campaign measures what follows.
     measures: i64,
+    /// The person was erased: it is counted what came, and nothing is kept of who came or what was said.
+    #[sqlx(skip)]
+    erased: bool,
 }
 
 impl Facts {
@@ -424,7 +428,11 @@ async fn read_facts(connection: &mut Connection<'_>, rows: &[ResponseRow]) -> Re
         table(connection.dialect(), &[("id", Field::Long)])
     );
     let ids = json(&ids.into_iter().map(|id| Id { id }).collect::<Vec<_>>())?;
-    let facts: Vec<Facts> = connection.read("read messages", sql, &ids).await?;
+    let mut facts: Vec<Facts> = connection.read("read messages", sql, &ids).await?;
+    // Asked when the messages are ours: an erasure that was under way is over.
+    let customers: Vec<i64> = facts.iter().map(|facts| facts.customer_id).collect();
+    let erased = erasure::erased_customers(connection, &customers).await?;
+    facts.iter_mut().for_each(|facts| facts.erased = erased.contains(&facts.customer_id));
     Ok(facts.into_iter().map(|facts| (facts.id, facts)).collect())
 }
 

@@ -48,7 +48,14 @@ pub(super) async fn write_events(
          SELECT customer_id, name, occurred_at, received_at, properties, message_id, link, verdict, source_key FROM {given} AS given WHERE true
          ON CONFLICT (customer_id, source_key) DO NOTHING"
     );
-    let properties: Vec<Properties> = fresh.iter().map(|(index, _)| properties(&rows[*index], details.get(*index))).collect();
+    let is_erased = |row: &ResponseRow| facts.get(&row.message.0).is_some_and(|facts| facts.erased);
+    let properties: Vec<Properties> = fresh
+        .iter()
+        .map(|(index, _)| match &rows[*index] {
+            row if is_erased(row) => anonymous(row),
+            row => properties(row, details.get(*index)),
+        })
+        .collect();
     let mut new = Vec::with_capacity(fresh.len());
     for ((index, key), properties) in fresh.iter().zip(&properties) {
         let row = &rows[*index];
@@ -86,6 +93,11 @@ fn properties(row: &ResponseRow, detail: Option<&Detail>) -> Properties {
         status: detail.and_then(|detail| detail.status.clone()),
         text: detail.and_then(|detail| detail.text.clone()),
     }
+}
+
+/// What is kept when the person was erased: how it is counted.
+fn anonymous(row: &ResponseRow) -> Properties {
+    Properties { visit: None, rules: None, source: None, ..properties(row, None) }
 }
 
 pub(super) async fn write_verdicts(

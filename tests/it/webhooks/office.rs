@@ -82,8 +82,18 @@ impl Office {
         tokio::spawn(server::serve(listener, state.clone(), stop.clone()));
         let client = Client::builder().no_proxy().build().unwrap();
         let office = Office { world, state, answers, key, address, client, stop };
-        office.admit(Kind::SendGrid, Locks { keys: vec![STANDARD.encode(office.key.public_key().as_ref())], ..Locks::default() });
+        office.admit(Kind::SendGrid, Locks { keys: vec![office.public_key()], ..Locks::default() });
         office
+    }
+
+    /// What proves SendGrid's events.
+    pub fn public_key(&self) -> String {
+        STANDARD.encode(self.key.public_key().as_ref())
+    }
+
+    /// A form is sent to one of our pages.
+    pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+        self.client.post(format!("{}{path}", self.address)).form(fields).send().await.unwrap().status()
     }
 
     /// From now on the provider's webhooks are these.

@@ -113,7 +113,8 @@ impl Pool {
         if state.pause.is_none_or(|(until, _)| until <= now)
             && let Outcome::Later { reply, .. } | Outcome::Away { reply, .. } | Outcome::Unreachable { reply, .. } = &outcome
         {
-            tracing::warn!(host = self.settings.host, reply, "no connection: messages wait, and are tried again");
+            let reply = crate::providers::masked(reply, None);
+            tracing::warn!(host = self.settings.host, %reply, "no connection: messages wait, and are tried again");
         }
         let (until, length) = match state.pause {
             Some((until, length)) if until > now => (until, length),

@@ -1,5 +1,9 @@
-//! `posthaste customers show|find|erase`.
+//! `posthaste customers show|find|export|erase|erase-again`.
 
+pub mod erase;
+mod export;
+
+use super::sheet::Sheet;
 use super::{Exit, Format, Global};
 use crate::config::PEPPER;
 use crate::customers::keys::Keys;
@@ -10,7 +14,7 @@ use crate::store::{Store, from_micros};
 use crate::types::{Channel, ConsentState, Failure, MessageState, Refusal};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Customers {
@@ -35,6 +39,14 @@ enum Action {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
         limit: i64,
     },
+    /// All that is known of a person, for whoever asks what you keep about them
+    Export {
+        /// External id, email address, phone number, or number like #12
+        customer: String,
+        /// Write JSON and CSV files into this folder instead of JSON to the standard output
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
     /// Erase a person's data for good; the ledger's sums and suppressions stay
     Erase {
         /// External id, email address, phone number, or number like #12
@@ -42,6 +54,12 @@ enum Action {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+    /// After an older backup was restored: erase again whoever was erased since; the engine does it too when it starts
+    EraseAgain {
+        /// A list of erasures from elsewhere, beside the workspace's own .posthaste/erased
+        #[arg(long, value_name = "FILE")]
+        list: Option<PathBuf>,
     },
 }
 
@@ -58,12 +76,14 @@ pub async fn run(global: &Global, arguments: Customers) -> anyhow::Result<Exit> 
             None => Exit::Failed,
         },
         Action::Erase { customer, yes } => match named(&store, customer, &keys, country).await? {
-            Some(customer) => {
-                let who = workspace.secrets.get("USER").unwrap_or("command line").to_string();
-                erase(global, &store, &customer, *yes, &who).await?
-            }
+            Some(customer) => erase::erase(global, &store, &keys, &customer, *yes).await?,
             None => Exit::Failed,
         },
+        Action::Export { customer, to } => match named(&store, customer, &keys, country).await? {
+            Some(customer) => export::export(global, &store, &customer, to.as_deref()).await?,
+            None => Exit::Failed,
+        },
+        Action::EraseAgain { list } => erase::again(global, &store, &keys, list.as_deref()).await?,
     };
     store.close().await;
     Ok(exit)
@@ -113,12 +133,11 @@ fn listing(format: Format, header: &[&str], rows: Vec<Vec<String>>, value: &Valu
     match format {
         Format::Json => println!("{value:#}"),
         Format::Csv => {
-            let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
-            writer.write_record(header)?;
+            let mut sheet = Sheet::new(std::io::stdout().lock(), header)?;
             for row in rows {
-                writer.write_record(row)?;
+                sheet.row(row)?;
             }
-            writer.flush()?;
+            sheet.flush()?;
         }
         Format::Table | Format::Html => {
             let mut table = comfy_table::Table::new();
@@ -268,39 +287,4 @@ pub fn channel(code: i16) -> &'static str {
 /// The word of a refusal's or failure's number.
 pub fn reason(code: i16) -> Option<&'static str> {
     Refusal::from_code(code).map(Refusal::word).or_else(|| Failure::from_code(code).map(Failure::word))
-}
-
-async fn erase(global: &Global, store: &Store, customer: &Customer, yes: bool, who: &str) -> anyhow::Result<Exit> {
-    let touched = store.erasure(customer.id).await?;
-    let name = customer.external_id.as_deref().map_or_else(String::new, |external_id| format!(" `{external_id}`"));
-    eprintln!(
-        "Erasing the customer #{}{name}: {} addresses, {} attributes, properties of {} events, addresses of {} messages, proofs of {} consents. \
-         This cannot be undone",
-        customer.id,
-        touched.addresses,
-        customer.attributes.len(),
-        touched.events,
-        touched.messages,
-        touched.consents
-    );
-    if !yes && !confirmed("Erase? Write yes: ")? {
-        eprintln!("Nothing was erased");
-        return Ok(Exit::Refused);
-    }
-    store.erase_customer(customer.id, who, global.clock().now()).await?;
-    eprintln!("The customer #{} is erased", customer.id);
-    Ok(Exit::Done)
-}
-
-/// Asks on the terminal; without one the answer is no.
-fn confirmed(question: &str) -> std::io::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        eprintln!("Nobody is there to ask: add --yes");
-        return Ok(false);
-    }
-    eprint!("{question}");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }

@@ -1,6 +1,7 @@
 //! What providers tell over the line on which we send: stored before it is acknowledged, and read like a webhook.
 
 use crate::clock::Clock;
+use crate::kill_points::{Point, reached};
 use crate::providers::inbox::{Inbox, Taking, Told};
 use crate::store::Store;
 use crate::store::responses::digest;
@@ -19,8 +20,12 @@ impl Inbox for Line {
             let told = line::told(told, now);
             let Ok(packed) = pack_told(&told) else { return false };
             let key = digest(&[line::KIND.as_bytes(), told.id.as_bytes()]);
+            reached(Point::BeforeIntake);
             match self.store.keep_hook(provider, line::KIND, key, now, &packed).await {
-                Ok(_) => true,
+                Ok(_) => {
+                    reached(Point::AfterIntake);
+                    true
+                }
                 Err(error) => {
                     tracing::warn!(
                         provider,

@@ -3,13 +3,15 @@
 //! Every write names what it expects: a mark the fence of its block (or the lease of a message tried again) and a run that may send, a result the
 //! attempt it answers. So a process that was given up cannot change what others have taken over.
 
-use super::batch::Connection;
+use super::batch::{Connection, storable};
+use super::consents::{self, ConsentRow};
 use super::control::may_send;
 use super::stops::seen_state;
 use super::strikes::{self, Strike, StrikeRow};
 use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// By what right a message is written: the fence of its block, or (block 0) its own lease.
@@ -167,6 +169,8 @@ pub struct Batch {
     pub suppress: Vec<Suppress>,
     /// Addresses that failed in a way that suppresses only when it comes again.
     pub strikes: Vec<StrikeRow>,
+    /// Consent that ends by what a provider said.
+    pub consents: Vec<ConsentRow>,
     /// Blocks with nothing planned left.
     pub finished: Vec<Claim>,
     /// Providers whose breaker has opened (since when, why) or closed, in this process.
@@ -183,6 +187,7 @@ impl Batch {
             && self.answers.is_empty()
             && self.suppress.is_empty()
             && self.strikes.is_empty()
+            && self.consents.is_empty()
             && self.finished.is_empty()
             && self.released.is_empty()
             && self.breakers.is_empty()
@@ -210,7 +215,12 @@ pub(super) fn held_by(node: &str) -> String {
 }
 
 fn json<T: serde::Serialize>(rows: &[T]) -> String {
-    serde_json::to_string(rows).unwrap_or_else(|_| "[]".into())
+    let written = serde_json::to_string(rows).unwrap_or_else(|_| "[]".into());
+    // Replies are others' words.
+    match storable(&written) {
+        Cow::Borrowed(_) => written,
+        Cow::Owned(kept) => kept,
+    }
 }
 
 impl Store {
@@ -307,6 +317,8 @@ impl Store {
                                          reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})");
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
+                let parts: Vec<(i64, &str)> = taken.iter().filter_map(|row| Some((row.message, row.provider_id.as_deref()?))).collect();
+                Connection::from(&mut *transaction).keep_parts(&parts).await?;
                 let reserved: Vec<_> = taken.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
                 if !reserved.is_empty() {
                     Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
@@ -356,6 +368,11 @@ impl Store {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&soft)).execute(&mut *transaction).await.doing("count soft bounces")?;
                 strikes::strike(&mut Connection::from(&mut *transaction), &batch.strikes).await?;
             }
+            if !batch.consents.is_empty() {
+                let mut connection = Connection::from(&mut *transaction);
+                consents::append(&mut connection, &batch.consents).await?;
+                consents::keep_starts(&mut connection, &batch.consents).await?;
+            }
             if !batch.finished.is_empty() {
                 let rows: Vec<_> = batch.finished.iter().map(|claim| (claim.block, claim.fence)).collect();
                 let sql = format!(
@@ -376,7 +393,7 @@ impl Store {
                     .execute(&mut *transaction).await.doing("note a provider's state")?;
                 if let Some((since, why)) = open {
                     sqlx::query("INSERT INTO breakers (node_id, provider, since, why) VALUES ($1, $2, $3, $4)")
-                        .bind(node.0).bind(provider).bind(micros(*since)).bind(short(why))
+                        .bind(node.0).bind(provider).bind(micros(*since)).bind(short(why).replace('\0', "\u{fffd}"))
                         .execute(&mut *transaction).await.doing("note a provider's state")?;
                 }
             }

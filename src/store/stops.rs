@@ -49,7 +49,7 @@ impl Store {
         for (state, reason, count, bounced) in rows {
             let count = u64::try_from(count).unwrap_or(0);
             let is_hard =
-                [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive].iter().any(|one| i32::from(one.code()) == reason);
+                [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive, Failure::OwnerChanged].iter().any(|one| i32::from(one.code()) == reason);
             match MessageState::from_code(state) {
                 Some(MessageState::Accepted) => seen.delivered += count - u64::try_from(bounced).unwrap_or(0),
                 Some(MessageState::Failed) => {

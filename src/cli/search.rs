@@ -33,9 +33,7 @@ pub async fn search(global: &Global, store: &Store, open: &[Open]) -> anyhow::Re
     let mut opened: BTreeMap<&str, Result<Arc<dyn Provider>, String>> = BTreeMap::new();
     for name in names {
         let provider = match applied.providers.get(name) {
-            Some(settings) => {
-                providers::open(name, settings, &|text| workspace.secrets.resolve(text)).map_err(|error| error.to_string())
-            }
+            Some(settings) => providers::open(name, settings, &|text| workspace.secrets.resolve(text)).map_err(|error| error.to_string()),
             None => Err(format!("`{name}` stands in posthaste.yaml no more")),
         };
         opened.insert(name, provider);

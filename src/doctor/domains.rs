@@ -18,10 +18,15 @@ const ASK_AGAIN: &str = "see that this machine reaches its resolver, or name ano
 /// Every domain that stands behind the @ of an identity, or under `domains`.
 pub async fn all(patient: &Patient<'_>) -> Vec<Finding> {
     let workspace = patient.workspace;
-    let leaves = |provider: &&ProviderSettings| provider.channel == Channel::Email && !matches!(provider.kind.as_str(), "catcher" | "folder");
+    let leaves =
+        |provider: &&ProviderSettings| provider.channel == Channel::Email && !matches!(provider.kind.as_str(), "catcher" | "folder");
     if !workspace.providers.values().any(|provider| leaves(&provider)) {
         let says = "no letter leaves this machine, so nobody looks at DNS yet";
-        return vec![Finding::note("domains", says, "once a provider sends mail to the outside, `posthaste doctor` looks at SPF, DKIM, DMARC and MX")];
+        return vec![Finding::note(
+            "domains",
+            says,
+            "once a provider sends mail to the outside, `posthaste doctor` looks at SPF, DKIM, DMARC and MX",
+        )];
     }
     let mut domains: BTreeSet<String> = workspace.domains.keys().cloned().collect();
     domains.extend(workspace.identities.values().filter_map(|identity| identity.email.as_ref()).map(|email| of(&email.address)));

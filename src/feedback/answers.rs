@@ -49,9 +49,9 @@ async fn sent(provider: &dyn Provider, answer: &ClaimedAnswer, now: Time) -> (St
     match provider.send(&Outgoing { message: MessageId(0), body, key: hex::encode(key) }).await {
         Outcome::Accepted { .. } => ("sent".to_string(), None),
         Outcome::Refused { reply, .. } | Outcome::Unknown { reply } => (reply, None),
-        Outcome::Later { after: asked, reply, .. } | Outcome::Away { after: asked, reply } | Outcome::Unreachable { after: asked, reply } => {
-            (reply, again(after(asked)))
-        }
+        Outcome::Later { after: asked, reply, .. }
+        | Outcome::Away { after: asked, reply }
+        | Outcome::Unreachable { after: asked, reply } => (reply, again(after(asked))),
         Outcome::Broken { reply } => (reply, again(None)),
     }
 }

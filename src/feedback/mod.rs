@@ -173,7 +173,11 @@ impl Feedback {
             if error.is_temporary() {
                 return Err(error);
             }
-            tracing::error!(provider = case.provider, error = &error as &dyn std::error::Error, "what was told cannot be recorded; it is kept");
+            tracing::error!(
+                provider = case.provider,
+                error = &error as &dyn std::error::Error,
+                "what was told cannot be recorded; it is kept"
+            );
             match case.hook {
                 Some(hook) => broken.push((hook, error.to_string())),
                 None => self.store.drop_orphans(&[(case.provider.clone(), case.key())]).await?,

@@ -56,7 +56,15 @@ pub struct Door {
 
 impl Door {
     pub fn new(store: Store, clock: Clock, tokens: Arc<Tokens>, settings: Settings, ways: Ways) -> Arc<Door> {
-        Arc::new(Door { store, clock, tokens, room: Semaphore::new(settings.most_together), settings, ways: RwLock::new(Arc::new(ways)), tls: RwLock::default() })
+        Arc::new(Door {
+            store,
+            clock,
+            tokens,
+            room: Semaphore::new(settings.most_together),
+            settings,
+            ways: RwLock::new(Arc::new(ways)),
+            tls: RwLock::default(),
+        })
     }
 
     /// What STARTTLS is answered with; without it, it is not offered.

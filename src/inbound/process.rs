@@ -72,10 +72,9 @@ impl Processor {
         let passed = to_forward.iter().map(|mail| async move {
             let fate = match &self.forwarder {
                 // Nobody else may take it while we are at it.
-                Some(forwarder) => tokio::time::timeout(PASSING, forwarder.forward(mail, now)).await.unwrap_or_else(|_| Fate::Later {
-                    at: now + LEASE,
-                    why: "the provider did not answer in time".to_string(),
-                }),
+                Some(forwarder) => tokio::time::timeout(PASSING, forwarder.forward(mail, now))
+                    .await
+                    .unwrap_or_else(|_| Fate::Later { at: now + LEASE, why: "the provider did not answer in time".to_string() }),
                 // Nobody is named any more.
                 None => Fate::Forwarded,
             };

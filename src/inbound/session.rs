@@ -279,13 +279,6 @@ impl Session {
         }
     }
 
-    async fn keep(&self, mail: NewMail) -> Result<bool, Error> {
-        reached(Point::BeforeIntake);
-        let kept = self.door.store.keep_mail(&mail).await?;
-        reached(Point::AfterIntake);
-        Ok(kept)
-    }
-
     /// Takes the mail after DATA, keeps it, and answers; false when the session ends.
     async fn body(&mut self) -> std::io::Result<bool> {
         let door = self.door.clone();
@@ -329,7 +322,7 @@ impl Session {
         let sender = self.sender.take().unwrap_or_default();
         let reply = match refused {
             Some(why) => why,
-            None => match self.keep(NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
+            None => match keep(&door, NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
                 Ok(_) => "250 2.0.0 kept",
                 Err(error) => {
                     tracing::error!(
@@ -343,4 +336,11 @@ impl Session {
         (0..answers).for_each(|_| self.say(reply));
         Ok(true)
     }
+}
+
+async fn keep(door: &Door, mail: NewMail) -> Result<bool, Error> {
+    reached(Point::BeforeIntake);
+    let kept = door.store.keep_mail(&mail).await?;
+    reached(Point::AfterIntake);
+    Ok(kept)
 }

@@ -1,8 +1,8 @@
 //! Answers to words like STOP and HELP. Each is marked before it is sent: one whose process died is not sent again.
 
 use super::{Doing, Error, Store, micros};
-use crate::types::Time;
 use crate::on_writer;
+use crate::types::Time;
 use chrono::TimeDelta;
 use sqlx::AssertSqlSafe;
 
@@ -78,7 +78,8 @@ impl Store {
                     detail = CASE WHEN state = {SENDING} THEN 'its process died' ELSE COALESCE(detail, 'too late') END
              WHERE state <> {OVER} AND (state = {WAITING} AND until <= $1 OR state = {SENDING} AND next_at <= $2)"
         );
-        on_writer!(self, pool => sqlx::query(AssertSqlSafe(over)).bind(micros(now)).bind(micros(now - LOST)).execute(pool).await).doing(doing)?;
+        on_writer!(self, pool => sqlx::query(AssertSqlSafe(over)).bind(micros(now)).bind(micros(now - LOST)).execute(pool).await.map(|_| ()))
+            .doing(doing)?;
         let lock = self.pick("", "FOR UPDATE SKIP LOCKED");
         let sql = format!(
             "UPDATE keyword_answers SET state = {SENDING}, next_at = $1
@@ -91,7 +92,9 @@ impl Store {
     /// What became of one: over, or due again at `again` where it certainly was not taken.
     pub async fn settle_answer(&self, id: i64, detail: &str, again: Option<Time>) -> Result<(), Error> {
         let sql = match again {
-            Some(_) => format!("UPDATE keyword_answers SET state = {WAITING}, detail = $2, next_at = $3 WHERE id = $1 AND state = {SENDING}"),
+            Some(_) => {
+                format!("UPDATE keyword_answers SET state = {WAITING}, detail = $2, next_at = $3 WHERE id = $1 AND state = {SENDING}")
+            }
             None => format!(
                 "UPDATE keyword_answers SET state = {OVER}, detail = $2, sender = '', recipient = '', text = '' WHERE id = $1 AND state = {SENDING} AND $3 = 0"
             ),

@@ -105,7 +105,9 @@ impl Connection<'_> {
     pub async fn write(&mut self, doing: &'static str, sql: String, rows: &str) -> Result<u64, Error> {
         let (sql, rows) = (AssertSqlSafe(sql), storable(rows));
         match self {
-            Connection::Sqlite(connection) => sqlx::query(sql).bind(&*rows).execute(&mut **connection).await.map(|done| done.rows_affected()),
+            Connection::Sqlite(connection) => {
+                sqlx::query(sql).bind(&*rows).execute(&mut **connection).await.map(|done| done.rows_affected())
+            }
             Connection::Postgres(connection) => {
                 sqlx::query(sql).bind(&*rows).execute(&mut **connection).await.map(|done| done.rows_affected())
             }

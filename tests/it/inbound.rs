@@ -231,7 +231,12 @@ async fn a_bounce_behind_a_forwarding_suppresses_neither_the_address_we_wrote_to
         assert_eq!(desk.events("message.bounced").await, [1, 2, 3, 5, 6, 7], "{}", database.name);
         assert_eq!(desk.events("message.delivered").await, [4], "{}", database.name);
         let withdrawn = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM consents";
-        assert_eq!(crate::respond::read(&desk.store, withdrawn).await, [(0, 0, 0)], "{}: whose mailbox that is agreed to nothing", database.name);
+        assert_eq!(
+            crate::respond::read(&desk.store, withdrawn).await,
+            [(0, 0, 0)],
+            "{}: whose mailbox that is agreed to nothing",
+            database.name
+        );
         let soft = "SELECT customer_id, CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM events WHERE properties ->> 'bounce' = 'soft' ORDER BY customer_id";
         assert_eq!(crate::respond::read(&desk.store, soft).await, [(1, 0, 0), (2, 0, 0), (3, 0, 0)], "{}", database.name);
         let told = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM events WHERE properties ->> 'text' LIKE 'passed on to another address%'";

@@ -39,7 +39,8 @@ impl Office {
     }
 
     async fn buy(&self, client: &reqwest::Client, number: i64) -> bool {
-        let event = json!({ "customer": format!("K{number}"), "event": "purchase", "at": "2027-03-01T10:30:00Z", "id": format!("order-{number}") });
+        let event =
+            json!({ "customer": format!("K{number}"), "event": "purchase", "at": "2027-03-01T10:30:00Z", "id": format!("order-{number}") });
         let sent = client.post(format!("http://{}/events", self.http)).bearer_auth("key-for-tests").json(&event).send().await;
         sent.is_ok_and(|response| response.status().is_success())
     }
@@ -48,7 +49,8 @@ impl Office {
     async fn write(&self, message: i64) -> bool {
         let dialogue = async {
             let mut stream = BufReader::new(TcpStream::connect(&self.mail).await?);
-            let mail = format!("From: p@kill.example\r\nSubject: Re: For you\r\nIn-Reply-To: {}\r\n\r\nThank you\r\n.\r\n", self.letter(message));
+            let mail =
+                format!("From: p@kill.example\r\nSubject: Re: For you\r\nIn-Reply-To: {}\r\n\r\nThank you\r\n.\r\n", self.letter(message));
             for line in ["", "EHLO x\r\n", "MAIL FROM:<p@kill.example>\r\n", "RCPT TO:<desk@answers.kill.example>\r\n", "DATA\r\n", &mail] {
                 stream.get_mut().write_all(line.as_bytes()).await?;
                 loop {

@@ -2,8 +2,8 @@
 
 use crate::databases::databases;
 use crate::world::{World, advertising};
-use posthaste::plan::Planner;
 use posthaste::clock::Clock;
+use posthaste::plan::Planner;
 use posthaste::providers::{Outcome, Outgoing, Provider, Sending};
 use posthaste::store::Store;
 use posthaste::store::blocks::{Again, Which};
@@ -12,6 +12,7 @@ use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
 use posthaste::store::nodes::Working;
 use posthaste::store::runs::{Finish, Looked};
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
+use std::sync::{Arc, Mutex};
 
 const SALE: &str = advertising!(
     "audience: { segment: everyone, holdout: 0% }\n",
@@ -147,7 +148,8 @@ async fn a_relay_that_says_whose_the_mailbox_is_now_ends_the_consent_too() {
         world.run_until("2027-03-01T10:05:00Z").await;
         assert_eq!(world.sums("sale").await, "selected 1, failed 1", "{}", database.name);
         assert_eq!(world.number("SELECT COUNT(*) FROM suppressions WHERE reason = 1").await, 1, "{}", database.name);
-        let withdrawn = "SELECT COUNT(*) FROM consents WHERE state = 4 AND topic = '*' AND channel = 1 AND source = 'obedient: owner_changed'";
+        let withdrawn =
+            "SELECT COUNT(*) FROM consents WHERE state = 4 AND topic = '*' AND channel = 1 AND source = 'obedient: owner_changed'";
         assert_eq!(world.number(withdrawn).await, 1, "{}", database.name);
         assert_eq!(world.number("SELECT COUNT(*) FROM consent_state WHERE state = 4 AND topic = '*'").await, 1, "{}", database.name);
     }

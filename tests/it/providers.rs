@@ -461,7 +461,9 @@ async fn a_message_whose_answer_nobody_heard_is_found_at_those_who_have_lists() 
         (
             "sparkpost",
             "ada@example.org",
-            vec!["/api/v1/events/message?events=injection&recipients=ada%40example.org&from=2027-03-01T09%3A55%3A00Z&to=2027-03-01T11%3A00%3A00Z&per_page=1000"],
+            vec![
+                "/api/v1/events/message?events=injection&recipients=ada%40example.org&from=2027-03-01T09%3A55%3A00Z&to=2027-03-01T11%3A00%3A00Z&per_page=1000",
+            ],
             json!({ "results": [{ "transmission_id": "n-1", "rcpt_meta": { "posthaste_message": ours } }] }),
             json!({ "results": [{ "transmission_id": "n-0", "rcpt_meta": {} }] }),
             "n-1",

@@ -57,8 +57,7 @@ async fn settle_proven(connection: &mut Connection<'_>, new: &[New<'_>]) -> Resu
         Some(MessageState::Retry | MessageState::Deferred) => detail.is_none_or(|detail| !detail.not_sent),
         _ => false,
     };
-    let proven: Vec<MessageId> =
-        new.iter().filter(|(_, facts, detail)| is_open(facts, *detail)).map(|(row, ..)| row.message).collect();
+    let proven: Vec<MessageId> = new.iter().filter(|(_, facts, detail)| is_open(facts, *detail)).map(|(row, ..)| row.message).collect();
     connection.settle_proven(&proven).await.map(drop)
 }
 

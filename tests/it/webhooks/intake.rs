@@ -114,7 +114,8 @@ async fn a_message_that_waits_to_be_tried_again_is_settled_by_what_its_provider_
         assert_eq!(office.tell(&events).await, StatusCode::OK);
         office.run_until("2027-03-01T10:02:00Z").await;
         assert_eq!(office.world.sums("sale").await, "selected 4, retry 1, accepted 3", "{}", database.name);
-        let confirmed = "SELECT COUNT(*) FROM reservations r JOIN messages m ON m.id = r.message_id WHERE r.is_handed_over = 1 AND m.state = 7";
+        let confirmed =
+            "SELECT COUNT(*) FROM reservations r JOIN messages m ON m.id = r.message_id WHERE r.is_handed_over = 1 AND m.state = 7";
         assert_eq!(office.number(confirmed).await, 3, "{}: they count for caps from now on", database.name);
         office.run_until("2027-03-01T14:00:00Z").await;
         assert_eq!(office.world.outbox(), ["busy.four@a.example"], "{}: nobody gets it twice", database.name);

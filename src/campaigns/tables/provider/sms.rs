@@ -103,7 +103,12 @@ pub static SMPP: Table = Table {
         required("host", Shape::Text, "Host of the operator"),
         optional("port", Shape::Whole { least: 1, most: 65_535 }, "2775; with security tls 3550", "Port of the operator"),
         optional("security", Shape::Word(&SMPP_SECURITY), "none", "none (over a private line), or tls from the first byte"),
-        optional("trust", Shape::Text, "those of this machine", "File with the certificates (PEM) to trust, where the operator made its own"),
+        optional(
+            "trust",
+            Shape::Text,
+            "those of this machine",
+            "File with the certificates (PEM) to trust, where the operator made its own",
+        ),
         required("user", Shape::Text, "system_id, 15 characters at most"),
         required("password", Shape::Secret, "Password, 8 characters at most, as \"${NAME}\""),
         optional("system_type", Shape::Text, "none", "system_type, where the operator wants one"),

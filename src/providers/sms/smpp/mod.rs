@@ -236,7 +236,9 @@ impl Smpp {
             Ok(reply) if reply.status == status::OK => {
                 self.pace().taken(Instant::now());
                 let id = match reply.pdu {
-                    Some(Pdu::SubmitSmResp(answer)) => Some(canonical(answer.message_id().as_str())).filter(|id| !id.is_empty() && !id.contains(' ')),
+                    Some(Pdu::SubmitSmResp(answer)) => {
+                        Some(canonical(answer.message_id().as_str())).filter(|id| !id.is_empty() && !id.contains(' '))
+                    }
                     _ => None,
                 };
                 Outcome::Accepted { id, reply: "SMPP status 0".to_string() }

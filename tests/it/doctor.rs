@@ -152,7 +152,7 @@ async fn the_doctor_says_what_is_wrong_and_what_to_change() {
         .lines()
         .filter(|line| !line.contains("ill.example") && !line.contains("closed:"))
         .map(|line| match line.contains("relay:") {
-            true => format!("  relay: {{ channel: email, kind: sendgrid, token: t, url: \"{url}\" }}"),
+            true => format!("  relay: {{ channel: email, kind: sendgrid, token: \"${{TWILIO}}\", url: \"{url}\" }}"),
             false => line.to_string(),
         })
         .collect::<Vec<_>>()

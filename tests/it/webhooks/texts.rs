@@ -254,6 +254,7 @@ async fn a_text_in_parts_has_arrived_when_all_of_them_have_and_failed_once_when_
         let taken = Outcome::Accepted { id: Some("a1 a2 a3".into()), reply: "SMPP status 0".into() };
         *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), "2027-03-02T00:00:00Z".parse().unwrap(), taken));
         let office = Office::open(world).await;
+        office.run_until("2027-03-01T09:59:59Z").await;
         // A receipt that overtakes the answer is kept until that is known.
         receipt(&office, "a1", "+380500000001", ReceiptState::Delivered).await;
         office.run_until("2027-03-01T10:01:00Z").await;

@@ -187,6 +187,17 @@ words! {
         TooLarge = 113 "too_large",
         /// Nobody knows whether it arrived, and a person took it for lost.
         Unanswered = 114 "unanswered",
+        /// The mailbox belongs to somebody else now; the address is suppressed, and nobody agreed to anything there.
+        OwnerChanged = 115 "owner_changed",
+        /// The person has told the provider to stop; it sends them nothing.
+        OptedOut = 116 "opted_out",
+    }
+}
+
+impl Failure {
+    /// It speaks of the person's address, and will be the same the next time.
+    pub const fn is_of_address(self) -> bool {
+        matches!(self, Self::InvalidAddress | Self::InvalidDomain | Self::Inactive | Self::OwnerChanged | Self::OptedOut)
     }
 }
 

@@ -36,6 +36,19 @@ pub fn read(part: Part<'_>, problems: &mut Problems) -> Option<Inbound> {
                 .help("name a mailbox that people read"),
         );
     }
+    let tls = match (inbound.owned("certificate"), inbound.owned("key")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (certificate, _) => {
+            let (there, missing) = if certificate.is_some() { ("certificate", "key") } else { ("key", "certificate") };
+            problems.push(
+                part.problem(inbound.key_span(there), format!("`{there}` stands without `{missing}`"))
+                    .label("TLS needs both")
+                    .help(format!("add `{missing}:` with a file in PEM, or take `{there}` away")),
+            );
+            None
+        }
+    };
     if !inbound.has("listen") && mailbox.is_none() {
         problems.push(
             part.problem(part.key_span("inbound"), "`inbound` names no way for mail to come in")
@@ -47,6 +60,7 @@ pub fn read(part: Part<'_>, problems: &mut Problems) -> Option<Inbound> {
         listen: inbound.owned("listen"),
         lmtp: inbound.text("protocol") == Some("lmtp"),
         hello: inbound.owned("hello").unwrap_or_else(|| "localhost".to_string()),
+        tls,
         domains,
         mailbox,
         forward_replies_to,

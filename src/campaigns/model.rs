@@ -48,6 +48,8 @@ pub struct Workspace {
     pub providers: BTreeMap<String, ProviderSettings>,
     /// By the provider's name.
     pub webhooks: BTreeMap<String, WebhookSettings>,
+    /// By the provider's name.
+    pub keyword_replies: BTreeMap<String, KeywordReplies>,
     pub policy: Policy,
     pub categories: BTreeSet<String>,
     pub retention: Retention,
@@ -156,6 +158,8 @@ pub struct Inbound {
     /// LMTP instead of SMTP.
     pub lmtp: bool,
     pub hello: String,
+    /// Files with certificate and key for STARTTLS, as written.
+    pub tls: Option<(String, String)>,
     /// Besides those of `bounces`; in lower case.
     pub domains: BTreeSet<String>,
     pub mailbox: Option<Mailbox>,
@@ -196,6 +200,13 @@ pub struct ProviderSettings {
     pub backup: bool,
     /// The kind's own keys, checked by its table: text, number and nested values as JSON.
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What is sent back to words like STOP and HELP.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeywordReplies {
+    pub stop: Option<Words>,
+    pub help: Option<Words>,
 }
 
 /// How a provider's webhooks are checked, as written; values may hold `${NAME}`.

@@ -52,6 +52,7 @@ pub fn read(node: &Node, names: Names, problems: &mut Problems) -> (Workspace, N
         inbound: inbound::read(part, problems),
         providers: providers(part, &currency, problems),
         webhooks: webhooks(part, problems),
+        keyword_replies: keyword_replies(part, problems),
         policy: policy::read(part.inner("policy"), problems),
         categories: part.texts("categories").into_iter().collect(),
         retention: Retention {
@@ -367,6 +368,24 @@ fn providers(part: Part<'_>, currency: &str, problems: &mut Problems) -> BTreeMa
         );
     }
     providers
+}
+
+fn keyword_replies(part: Part<'_>, problems: &mut Problems) -> BTreeMap<String, KeywordReplies> {
+    let mut replies = BTreeMap::new();
+    for (name, _, node) in part.entries("providers") {
+        let provider = Part { file: FILE, node };
+        let Some(key) = ["stop_reply", "help_reply"].into_iter().find(|key| provider.has(key)) else { continue };
+        if provider.text("channel") != Some(Channel::Sms.word()) {
+            problems.push(
+                provider
+                    .problem(provider.key_span(key), format!("`{key}` is for short messages"))
+                    .label("nobody writes STOP to this provider")
+                    .help("take it away, or write it at the provider of your SMS"),
+            );
+        }
+        replies.insert(name.to_string(), KeywordReplies { stop: provider.words("stop_reply"), help: provider.words("help_reply") });
+    }
+    replies
 }
 
 fn webhooks(part: Part<'_>, problems: &mut Problems) -> BTreeMap<String, WebhookSettings> {

@@ -34,6 +34,7 @@ pub mod simulate;
 pub mod table;
 pub mod campaigns;
 pub mod runs;
+mod search;
 pub mod segments;
 pub mod stop_all;
 pub mod test;

@@ -1,7 +1,8 @@
 //! `posthaste runs`: occurrences with their sums, and the brakes of one.
 
-use super::{Exit, Global, git, table};
+use super::{Exit, Global, git, search, table};
 use crate::literals::Money;
+use crate::providers::Found;
 use crate::store::approvals::Agreement;
 use crate::store::decisions::{Open, Settlement};
 use crate::store::runs::Run;
@@ -57,6 +58,9 @@ enum What {
         /// What they become: accepted, again (sent once more: some may get it twice), failed
         #[arg(long, value_enum, value_name = "WHAT")]
         settle: Option<Settle>,
+        /// Ask their providers for them: those that a provider has taken are accepted
+        #[arg(long, conflicts_with = "settle")]
+        search: bool,
         /// Only this customer's, by external id, address or number
         #[arg(long, value_name = "CUSTOMER")]
         customer: Option<String>,
@@ -147,7 +151,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         What::RetryFailed { campaign, number, reason, yes } => {
             let run = resumable(named(&store, &campaign, number).await?)?;
             let wanted = |failure: Failure| match reason.is_empty() {
-                true => !matches!(failure, Failure::InvalidAddress | Failure::InvalidDomain | Failure::Inactive),
+                true => !failure.is_of_address(),
                 false => reason.contains(&failure),
             };
             let failed = store.open_messages(run.id, MessageState::Failed).await?;
@@ -169,14 +173,20 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             let again = store.retry_failed(run.id, &chosen, &who(global), global.clock().now()).await?;
             eprintln!("{again} are due again");
         }
-        What::Uncertain { campaign, number, settle, customer, yes } => {
+        What::Uncertain { campaign, number, settle, search, customer, yes } => {
             let run = named(&store, &campaign, number).await?;
             let mut open = store.open_messages(run.id, MessageState::Uncertain).await?;
             if let Some(text) = customer {
                 let customer = super::why::customer(global, &store, &text).await?;
                 open.retain(|message| message.customer == customer.id);
             }
+            if search {
+                return searched(global, &store, &run, &open).await;
+            }
             let Some(settle) = settle else {
+                if !open.is_empty() {
+                    eprintln!("`posthaste runs uncertain {campaign} {number} --search` asks their providers whether they have them");
+                }
                 table::print(global.format, &OPEN, &open.iter().map(row_of).collect::<Vec<_>>())?;
                 return Ok(Exit::Done);
             };
@@ -204,6 +214,34 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             let cancelled = store.cancel_run(run.id, global.clock().now()).await?;
             eprintln!("{cancelled} cancelled; what was under way is finished");
         }
+    }
+    store.close().await;
+    Ok(Exit::Done)
+}
+
+/// Says what the providers of uncertain messages have of them; what they have is accepted.
+async fn searched(global: &Global, store: &Store, run: &Run, open: &[Open]) -> anyhow::Result<Exit> {
+    let found = search::search(global, store, open).await?;
+    let mut columns = OPEN.to_vec();
+    columns.push("found");
+    let rows: Vec<Value> = open
+        .iter()
+        .zip(&found)
+        .map(|(message, found)| {
+            let mut row = row_of(message);
+            row["found"] = json!(search::word(found));
+            row
+        })
+        .collect();
+    table::print(global.format, &columns, &rows)?;
+    let taken = open.iter().zip(&found).filter_map(|(message, found)| match found {
+        Found::Taken(number) => Some((message.id, number.clone())),
+        Found::NotThere | Found::Silent(_) | Found::CannotBeAsked => None,
+    });
+    let settled = store.settle_found(run.id, &taken.collect::<Vec<_>>(), &who(global), global.clock().now()).await?;
+    eprintln!("{settled} of {} were taken by their providers, and are accepted now", open.len());
+    if found.contains(&Found::NotThere) {
+        eprintln!("What is not there may come into a provider's lists some minutes late: ask again before you send it once more");
     }
     store.close().await;
     Ok(Exit::Done)

@@ -322,6 +322,7 @@ impl Intake for Door {
     fn take<'a>(&'a self, events: Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<Taken, String>> + Send + 'a>> {
         Box::pin(async move {
             let applied = self.known().await.map_err(|error| crate::cli::explained(&error.into()))?;
+            reached(Point::BeforeIntake);
             // A source and a property with the money are those of a whole import.
             let mut groups: BTreeMap<(String, Option<String>), Vec<usize>> = BTreeMap::new();
             for (place, event) in events.iter().enumerate() {

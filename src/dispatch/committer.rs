@@ -6,6 +6,7 @@ use super::holding::Holding;
 use crate::clock::Clock;
 use crate::kill_points::{Point, reached};
 use crate::store::Store;
+use crate::store::consents::ConsentRow;
 use crate::store::ledger::{Answer, Batch, Claim, Left, Mark, Recorded, Suppress};
 use crate::store::strikes::StrikeRow;
 use crate::types::{NodeId, Time};
@@ -27,6 +28,7 @@ enum Work {
     Answer(Box<Answer>),
     Suppress(Suppress),
     Strike(StrikeRow),
+    Consent(ConsentRow),
     Left(Left),
     Recorded(Recorded),
     Finished(Claim),
@@ -63,6 +65,10 @@ impl Committer {
     }
     pub fn strike(&self, row: StrikeRow) {
         let _ = self.work.send(Work::Strike(row));
+    }
+    /// What a provider's answer says of consent.
+    pub fn consent(&self, row: ConsentRow) {
+        let _ = self.work.send(Work::Consent(row));
     }
     pub fn left(&self, left: Left) {
         let _ = self.work.send(Work::Left(left));
@@ -121,6 +127,7 @@ impl Waiting {
             Work::Answer(answer) => self.batch.answers.push(*answer),
             Work::Suppress(suppress) => self.batch.suppress.push(suppress),
             Work::Strike(row) => self.batch.strikes.push(row),
+            Work::Consent(row) => self.batch.consents.push(row),
             Work::Left(left) => self.batch.left.push(left),
             Work::Recorded(recorded) => self.batch.recorded.push(recorded),
             Work::Finished(claim) => self.batch.finished.push(claim),

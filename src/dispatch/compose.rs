@@ -406,7 +406,7 @@ fn sms(workspace: &Workspace, message: &Message, text: String, to: String) -> Re
         ));
     };
     let parts = u16::try_from(templates::sms::parts(&text).parts).unwrap_or(u16::MAX);
-    Ok(Body::Sms { sender: sender.clone(), to, text, parts })
+    Ok(Body::Sms { sender: sender.clone(), to, text, parts, lasts: None })
 }
 
 /// What a system is told of one customer; the same over all attempts.

@@ -10,9 +10,12 @@ use crate::campaigns::IfUncertain;
 use crate::kill_points::{Point, reached};
 use crate::providers::{Outcome, masked};
 use crate::store::blocks::Due;
+use crate::store::consents::ConsentRow;
 use crate::store::ledger::{Answer, Claim, Mark, Suppress};
+use crate::store::responses::digest;
 use crate::store::strikes::{Strike, StrikeRow};
-use crate::types::{Failure, MessageState, Refusal, RunId, SuppressionReason, Time};
+use crate::store::{from_micros, micros};
+use crate::types::{ConsentState, Failure, MessageState, Refusal, RunId, SuppressionReason, Time};
 use chrono::TimeDelta;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +23,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// What was asked so long ago is asked again before the mark: whoever leaves is not written to a minute later.
 const FRESH: TimeDelta = TimeDelta::seconds(10);
+/// How long a message whose provider wants to be left alone for long waits to be offered to another.
+const FOR_ANOTHER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A composed message on its way.
 pub(super) struct Flight {
@@ -121,6 +126,9 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
     let now = inner.clock.now();
     if slotted && inner.may_go(flight.run) && inner.lease.holds(now) {
         inner.handed_over.fetch_add(1, Ordering::SeqCst);
+        if let Some(left) = flight.due.expires_at.and_then(|at| (from_micros(at) - now).to_std().ok()) {
+            flight.composed.outgoing.lasts(left);
+        }
         let outcome = flight.lane.provider.send(&flight.composed.outgoing).await;
         drop((in_flight, usual));
         count(&mut flight, &outcome);
@@ -188,6 +196,22 @@ fn strike(inner: &Inner, flight: &Flight, strike: Strike, at: Time) {
     }
 }
 
+/// The address is somebody else's now, who agreed to nothing.
+fn nobodys(due: &Due, source: &str, now: Time) -> ConsentRow {
+    ConsentRow {
+        customer: due.customer,
+        topic: "*".to_string(),
+        channel: due.channel.code(),
+        state: ConsentState::Withdrawn,
+        at: micros(now),
+        until: None,
+        received_at: micros(now),
+        source: source.to_string(),
+        proof: Some(format!("message {}", due.id)),
+        source_key: digest(&[b"owner changed", &due.id.to_be_bytes()]),
+    }
+}
+
 /// Gives the answer to the committer.
 fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     let now = inner.clock.now();
@@ -224,7 +248,19 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
     }
     let again = |asked| retry::next(due.channel, attempt, flight.draw, now, asked);
     let throttled = matches!(outcome, Outcome::Later { throttled: true, .. });
+    // The provider itself wants to be left alone, whoever the message is for: that is no try, and it goes when that is over.
+    let let_alone = flight.lane.provider.pause().filter(|_| throttled).map(|pause| {
+        // Another provider may take it at once; where there is none, it waits until this one may be asked.
+        let wait = if pause <= SHORT_PAUSE { pause } else { FOR_ANOTHER };
+        now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::seconds(1))
+    });
     match outcome {
+        Outcome::Later { reply, .. } if let_alone.is_some() => {
+            answer.next_at = let_alone;
+            answer.state = MessageState::Retry;
+            answer.reply = Some(reply);
+            answer.uncounted = true;
+        }
         Outcome::Accepted { id, reply } => {
             if !due.site.is_empty() {
                 inner.sites().took(&answer.provider, &due.site, now);
@@ -248,10 +284,14 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
             }
         }
         Outcome::Refused { class, suppress, reply } => {
+            let source = format!("{}: {}", answer.provider, class.word());
+            if class == Failure::OwnerChanged {
+                inner.committer.consent(nobodys(due, &source, now));
+            }
             if let Some(key) = due.key.as_ref().filter(|_| suppress) {
-                let source = format!("{}: {}", answer.provider, class.word());
-                let (key, channel) = (key.clone(), due.channel);
-                inner.committer.suppress(Suppress { key, channel, reason: SuppressionReason::HardBounce, source });
+                // Who has left at the provider has a living number, on its list.
+                let reason = if class == Failure::OptedOut { SuppressionReason::Provider } else { SuppressionReason::HardBounce };
+                inner.committer.suppress(Suppress { key: key.clone(), channel: due.channel, reason, source });
             }
             match class {
                 Failure::MailboxFull => strike(inner, flight, Strike::Soft, now),
@@ -283,11 +323,12 @@ fn settle(inner: &Inner, flight: &Flight, outcome: Outcome) {
         Outcome::Unknown { reply } => {
             answer.reply = Some(reply);
             match flight.if_uncertain {
-                IfUncertain::Hold => answer.state = MessageState::Uncertain,
-                IfUncertain::Resend => {
+                IfUncertain::Resend if retry::may_repeat(attempt) => {
                     answer.state = MessageState::Retry;
                     answer.next_at = Some(again(None));
                 }
+                // Each of these tries may have arrived: a person has to look.
+                IfUncertain::Hold | IfUncertain::Resend => answer.state = MessageState::Uncertain,
             }
         }
     }

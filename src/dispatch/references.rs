@@ -21,6 +21,11 @@ impl References {
         References(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
+    /// What the provider of this message was given ([`crate::providers::Outgoing::reference`]).
+    pub fn of(&self, message: MessageId) -> String {
+        format!("{message}-{}", mark(&self.0, KEY, message.0).get(..16).unwrap_or_default())
+    }
+
     /// The message of a reference `NUMBER-KEY`, or the first one inside of a longer text (`posthaste_message:7-…`), as providers hand it back;
     /// `None` for everything that only looks like one.
     pub fn read(&self, text: &str) -> Option<MessageId> {

@@ -6,6 +6,14 @@ use chrono::TimeDelta;
 /// A message is tried at most so often; when a person sends it again, so often once more.
 const MOST_ATTEMPTS: i16 = 30;
 
+/// A message whose tries get no answer is sent again at most until this try, where its campaign wants that: each may have arrived.
+const MOST_UNANSWERED: i16 = 5;
+
+/// Whether a message that got no answer at this attempt may be sent once more.
+pub fn may_repeat(attempt: i16) -> bool {
+    attempt < MOST_UNANSWERED
+}
+
 /// Whether nothing is tried after this attempt any more.
 pub fn is_last(attempt: i16) -> bool {
     attempt % MOST_ATTEMPTS == 0

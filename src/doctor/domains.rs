@@ -2,7 +2,9 @@
 
 use super::dns::{Dns, Silence};
 use super::{Finding, Patient};
+use crate::campaigns::model::ProviderSettings;
 use crate::providers::email::dkim::Signer;
+use crate::types::Channel;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
@@ -16,6 +18,16 @@ const ASK_AGAIN: &str = "see that this machine reaches its resolver, or name ano
 /// Every domain that stands behind the @ of an identity, or under `domains`.
 pub async fn all(patient: &Patient<'_>) -> Vec<Finding> {
     let workspace = patient.workspace;
+    let leaves =
+        |provider: &&ProviderSettings| provider.channel == Channel::Email && !matches!(provider.kind.as_str(), "catcher" | "folder");
+    if !workspace.providers.values().any(|provider| leaves(&provider)) {
+        let says = "no letter leaves this machine, so nobody looks at DNS yet";
+        return vec![Finding::note(
+            "domains",
+            says,
+            "once a provider sends mail to the outside, `posthaste doctor` looks at SPF, DKIM, DMARC and MX",
+        )];
+    }
     let mut domains: BTreeSet<String> = workspace.domains.keys().cloned().collect();
     domains.extend(workspace.identities.values().filter_map(|identity| identity.email.as_ref()).map(|email| of(&email.address)));
     // Providers with an interface of their own take bounces themselves, and sign.

@@ -43,6 +43,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const KEEP: Duration = Duration::from_secs(60);
 /// While something is due that others hold.
 const A_MOMENT: Duration = Duration::from_millis(100);
+/// How often answers to words like STOP are looked for.
+const ANSWERS: Duration = Duration::from_secs(1);
+/// After so long something that failed on the side is tried again.
+const BROKEN: Duration = Duration::from_secs(5);
 /// How often, in beats of a second, the dead are looked for, and the server's clock.
 const RECOVER_EACH: u32 = 5;
 const CLOCK_EACH: u32 = 60;
@@ -227,6 +231,15 @@ impl Engine {
         }
     }
 
+    /// Answers to words like STOP, by who sends.
+    async fn answer(&self) -> Result<feedback::Turn, Error> {
+        if self.feedback.is_none() || !self.roles.sender {
+            return Ok(feedback::Turn::default());
+        }
+        let providers: Vec<_> = self.dispatcher.outlets().lanes.providers().cloned().collect();
+        Ok(feedback::answers::send(&self.store, &providers, self.clock.now()).await?)
+    }
+
     /// What the last turn could not schedule or plan.
     pub fn failed(&self) -> Vec<String> {
         self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
@@ -246,8 +259,9 @@ impl Engine {
             *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = planned.failed.clone();
             let sent = if self.roles.sender { self.dispatcher.turn().await? } else { dispatch::Turn::default() };
             let heard = self.hear().await?;
-            let next = [planned.next, sent.next, heard.next].into_iter().flatten().min();
-            let is_idle = planned.planned.is_empty() && sent.handed_over == 0 && heard.done == 0;
+            let answered = self.answer().await?;
+            let next = [planned.next, sent.next, heard.next, answered.next].into_iter().flatten().min();
+            let is_idle = planned.planned.is_empty() && sent.handed_over == 0 && heard.done == 0 && answered.done == 0;
             if self.stop.is_cancelled() || is_idle && next.is_none_or(|next| next > self.clock.now()) {
                 return Ok(next);
             }
@@ -330,8 +344,7 @@ impl Engine {
         };
         let hearing = async {
             while self.feedback.is_some() && self.roles.server && !self.stop.is_cancelled() {
-                let turn = self.hear().await;
-                let Some(turn) = self.unless_temporary(turn).await? else { continue };
+                let Some(turn) = self.unless_broken(self.hear().await, "what came in cannot be read now").await else { continue };
                 if turn.done == 0 {
                     self.sleep_until(turn.next).await;
                 }
@@ -346,16 +359,37 @@ impl Engine {
             }
             Ok::<_, Error>(())
         };
+        let answering = async {
+            while self.feedback.is_some() && self.roles.sender && !self.stop.is_cancelled() {
+                let Some(turn) = self.unless_broken(self.answer().await, "answers cannot be sent now").await else { continue };
+                if turn.done == 0 {
+                    tokio::select! { () = tokio::time::sleep(ANSWERS) => {}, () = self.stop.cancelled() => {} }
+                }
+            }
+            Ok::<_, Error>(())
+        };
         let stopped = async {
             self.stop.cancelled().await;
             Ok::<_, Error>(())
         };
         // Who has no role but to serve lives until it is told to stop.
-        let working = async { tokio::try_join!(planning, sending, hearing, keeping, stopped).map(|_| ()) };
+        let working = async { tokio::try_join!(planning, sending, hearing, keeping, answering, stopped).map(|_| ()) };
         let result = tokio::select! { result = working => result, result = self.beat() => result, result = self.watch() => result };
         self.stop.cancel();
         self.end().await?;
         result
+    }
+
+    /// Whatever is wrong with what strangers tell, sending goes on.
+    async fn unless_broken<T>(&self, result: Result<T, Error>, what: &'static str) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "{what}: it is tried again");
+                tokio::select! { () = tokio::time::sleep(BROKEN) => {}, () = self.stop.cancelled() => {} }
+                None
+            }
+        }
     }
 
     /// While the database is away the engine waits for it.

@@ -4,7 +4,7 @@ use super::{Applied, Case, Feedback};
 use crate::providers::email::reply::Class;
 use crate::store::hooks::Candidate;
 use crate::store::micros;
-use crate::store::responses::{Detail, ResponseRow, Scope, Weight};
+use crate::store::responses::{Detail, ResponseRow, Scope, Weight, digest};
 use crate::store::strikes::Strike;
 use crate::store::suppressions::SuppressionRow;
 use crate::store::tallies::Bounce;
@@ -15,6 +15,22 @@ use crate::webhooks::{List, Told, What, class};
 /// Whether something is worth waiting for its message.
 pub(super) fn matters(what: &What) -> bool {
     !matches!(what, What::Accepted | What::Deferred | What::Subscribed | What::Answered | What::Nothing | What::Text { .. })
+}
+
+/// Whether it shows that the provider has taken the message and sends it, or has sent it.
+pub(super) fn proves(what: &What) -> bool {
+    match what {
+        What::Accepted
+        | What::Deferred
+        | What::Delivered
+        | What::Bounced(_)
+        | What::Opened { .. }
+        | What::Clicked { .. }
+        | What::Complained
+        | What::Unsubscribed(_)
+        | What::Answered => true,
+        What::Listed(_) | What::Failed | What::Subscribed | What::Text { .. } | What::Nothing => false,
+    }
 }
 
 /// What is recorded of a message; `None` where there is nothing to record.
@@ -31,7 +47,7 @@ pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> O
         What::Listed(_) | What::Failed => (Response::Bounced, Some(Bounce::Blocked), Scope::Topic),
         What::Opened { .. } => (Response::Opened, None, Scope::Topic),
         // Our own links are counted when they are followed.
-        What::Clicked { .. } if told.url.as_ref().is_some_and(|url| is_ours(url, &applied.public_url)) => return None,
+        What::Clicked { .. } if told.url.as_ref().is_some_and(|url| is_ours(url, &applied.workspace.public_url)) => return None,
         What::Clicked { .. } => (Response::Clicked, None, Scope::Topic),
         What::Accepted | What::Deferred | What::Subscribed | What::Answered | What::Text { .. } | What::Nothing => return None,
     };
@@ -52,10 +68,24 @@ pub(super) fn response(case: &Case, message: &Candidate, applied: &Applied) -> O
     Some((row, detail))
 }
 
+/// What is told of one part, as it is told of the message: it has arrived when all of its parts have, and has failed once, when one of them did. `parts`: how
+/// many there are, and how many have arrived; none for what went in one.
+pub(super) fn of_all_parts((mut row, detail): (ResponseRow, Detail), parts: Option<&(i64, i64)>) -> Option<(ResponseRow, Detail)> {
+    let Some((all, arrived)) = parts else { return Some((row, detail)) };
+    if row.response == Response::Delivered && arrived < all {
+        return None;
+    }
+    if matches!(row.response, Response::Delivered | Response::Bounced) {
+        row.source_key = digest(&[b"parts", &row.message.0.to_be_bytes(), row.response.word().as_bytes()]);
+    }
+    Some((row, detail))
+}
+
 /// What the receiving side said, and how it weighs for the address: a mailbox that is disabled or a domain that takes no mail may come back
 /// (standards.md §1.8), whatever the provider calls it.
 fn detail(row: &ResponseRow, told: &Told) -> Detail {
-    let Some(bounce) = row.bounce else { return Detail::default() };
+    let not_sent = !proves(&told.what);
+    let Some(bounce) = row.bounce else { return Detail { not_sent, ..Detail::default() } };
     let text = told.reply.clone().or_else(|| told.note.clone());
     let class = text.as_deref().filter(|_| matches!(told.what, What::Bounced(_))).and_then(|text| class(bounce, text));
     let weight = match (bounce, class) {
@@ -63,7 +93,7 @@ fn detail(row: &ResponseRow, told: &Told) -> Detail {
         _ => None,
     };
     let drops_consent = bounce == Bounce::Hard && class == Some(Class::OwnerChanged);
-    Detail { weight, drops_consent, status: None, class: None, text }
+    Detail { weight, drops_consent, not_sent, status: None, class: None, text }
 }
 
 fn is_ours(url: &str, public_url: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What providers tell over the line on which we send: stored before it is acknowledged, and read like a webhook.
 
 use crate::clock::Clock;
+use crate::kill_points::{Point, reached};
 use crate::providers::inbox::{Inbox, Taking, Told};
 use crate::store::Store;
 use crate::store::hooks::NewHook;
@@ -21,8 +22,12 @@ impl Inbox for Line {
             let Ok(packed) = pack_told(&told) else { return false };
             let key = digest(&[line::KIND.as_bytes(), told.id.as_bytes()]);
             let hook = NewHook { provider: provider.to_string(), kind: line::KIND, key, received_at: now, request: packed };
+            reached(Point::BeforeIntake);
             match self.store.keep_hooks(&[hook]).await {
-                Ok(_) => true,
+                Ok(_) => {
+                    reached(Point::AfterIntake);
+                    true
+                }
                 Err(error) => {
                     tracing::warn!(
                         provider,

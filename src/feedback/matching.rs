@@ -4,23 +4,37 @@
 use super::{Case, Feedback, Found};
 use crate::store::Error;
 use crate::store::hooks::Candidate;
+use crate::store::parts::Part;
 use crate::tracking::{Addressed, Kind};
 use crate::types::{Channel, MessageId, Time};
 use std::collections::{BTreeSet, HashMap};
 
 impl Feedback {
-    /// For each case its message, in their order.
+    /// For each case its message, in their order, and the part of it that is meant where it went in parts.
     pub(super) async fn find(&self, cases: &[Case], now: Time) -> Result<Vec<Found>, Error> {
         let references: Vec<Option<MessageId>> = cases.iter().map(|case| self.reference(case, now)).collect();
-        let numbers: BTreeSet<i64> = references.iter().flatten().map(|message| message.0).collect();
+        let names: BTreeSet<String> = cases.iter().flat_map(|case| case.told.ids.iter().cloned()).collect();
+        let parts = self.store.parts_called(&names.into_iter().collect::<Vec<_>>()).await?;
+        let mut numbers: BTreeSet<i64> = references.iter().flatten().map(|message| message.0).collect();
+        numbers.extend(parts.iter().map(|part| part.message_id));
         let numbered = self.store.messages_numbered(&numbers.into_iter().collect::<Vec<_>>()).await?;
         let numbered: HashMap<i64, Candidate> = numbered.into_iter().map(|candidate| (candidate.id, candidate)).collect();
         let unnamed = cases.iter().zip(&references).filter(|(_, reference)| reference.is_none());
         let names: BTreeSet<String> = unnamed.flat_map(|(case, _)| case.told.ids.iter().cloned()).collect();
         let called = self.store.messages_called(&names.into_iter().collect::<Vec<_>>()).await?;
-        let found = |(case, reference): (&Case, &Option<MessageId>)| match reference {
-            Some(message) => numbered.get(&message.0).cloned(),
-            None => named(case, &called),
+        let found = |(case, reference): (&Case, &Option<MessageId>)| {
+            let of_case = |part: &&Part| {
+                case.told.ids.contains(&part.provider_id)
+                    && numbered.get(&part.message_id).is_some_and(|message| is_of(case, message))
+                    && reference.is_none_or(|reference| reference.0 == part.message_id)
+            };
+            let part = parts.iter().find(of_case).cloned();
+            let message = match (reference, &part) {
+                (Some(message), _) => numbered.get(&message.0).cloned(),
+                (None, Some(part)) => numbered.get(&part.message_id).cloned(),
+                (None, None) => named(case, &called),
+            };
+            message.map(|message| (message, part))
         };
         Ok(cases.iter().zip(&references).map(found).collect())
     }
@@ -41,7 +55,7 @@ impl Feedback {
 
 /// The one message that this provider calls so and that went to this address. A batch may have one number for all its messages, so a number alone is
 /// not enough where the provider says to whom.
-fn named(case: &Case, called: &[Candidate]) -> Found {
+fn named(case: &Case, called: &[Candidate]) -> Option<Candidate> {
     let is_called_so = |candidate: &&Candidate| {
         candidate.provider.as_deref() == Some(case.provider.as_str())
             && candidate.provider_id.as_ref().is_some_and(|id| case.told.ids.contains(id))
@@ -57,6 +71,12 @@ fn named(case: &Case, called: &[Candidate]) -> Found {
         [only] => Some((*only).clone()),
         _ => None,
     }
+}
+
+/// It went by that provider, and to whom it says; a message without address is that of an erased person, or not to an address at all.
+fn is_of(case: &Case, candidate: &Candidate) -> bool {
+    candidate.provider.as_deref() == Some(case.provider.as_str())
+        && case.told.person.as_ref().is_none_or(|person| candidate.address.is_none() || is_same(candidate, person))
 }
 
 fn is_same(candidate: &Candidate, person: &str) -> bool {

@@ -4,6 +4,7 @@
 //! crash at any point, or two processes at once, change nothing. What is told of a message that is not known (a webhook may beat our own commit, or
 //! tell of somebody else's mail) is kept and looked at again for 72 hours.
 
+pub mod answers;
 mod effects;
 mod forgetting;
 mod line;
@@ -14,16 +15,18 @@ pub use forgetting::{Forgotten, forget, told_of};
 pub use line::Line;
 pub use texts::EVENT as TEXT_EVENT;
 
+use crate::campaigns::Workspace;
 use crate::customers::keys::Keys;
 use crate::dispatch::References;
 use crate::store::hooks::{Candidate, Hook, Orphan};
+use crate::store::parts::{Part, PartState};
 use crate::store::responses::{Counting, Detail, ResponseRow, digest};
 use crate::store::{self, Store, from_micros, micros};
 use crate::tracking::{Tokens, judge};
 use crate::types::{Channel, MessageId, MessageState, Time, VersionId};
 use crate::webhooks::{self, Kind, Stored, Told, What};
 use chrono::TimeDelta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Requests of one step: what they tell is recorded in transactions of at most [`AT_ONCE`] rows.
@@ -61,8 +64,7 @@ pub struct Feedback {
 /// What is needed of the applied workspace.
 struct Applied {
     counting: Counting,
-    public_url: String,
-    currency: String,
+    workspace: Workspace,
     /// Topic → the identity that its messages come from, where they go by SMS.
     senders: BTreeMap<String, Option<String>>,
 }
@@ -84,8 +86,8 @@ struct Case {
     provider: String,
     told: Told,
     received_at: i64,
-    /// It was kept before.
-    is_orphan: bool,
+    /// The request that told it; none for one that was kept before.
+    hook: Option<i64>,
 }
 
 impl Case {
@@ -133,7 +135,7 @@ impl Feedback {
             match told {
                 Ok(told) => {
                     read.push(hook.id);
-                    let case = |told| Case { provider: hook.provider.clone(), told, received_at: hook.received_at, is_orphan: false };
+                    let case = |told| Case { provider: hook.provider.clone(), told, received_at: hook.received_at, hook: Some(hook.id) };
                     cases.extend(told.into_iter().map(case));
                 }
                 Err(why) => {
@@ -145,7 +147,7 @@ impl Feedback {
         let mut lost = Vec::new();
         for orphan in orphans {
             match serde_json::from_str(&orphan.told) {
-                Ok(told) => cases.push(Case { provider: orphan.provider, told, received_at: orphan.received_at, is_orphan: true }),
+                Ok(told) => cases.push(Case { provider: orphan.provider, told, received_at: orphan.received_at, hook: None }),
                 Err(error) => {
                     tracing::error!(provider = orphan.provider, %error, "a kept happening cannot be read any more; it is dropped");
                     lost.push((orphan.provider, orphan.key));
@@ -154,25 +156,66 @@ impl Feedback {
         }
         self.store.drop_orphans(&lost).await?;
         for chunk in cases.chunks(AT_ONCE) {
-            self.record(chunk, &applied, now).await?;
+            match self.record(chunk, &applied, now).await {
+                Err(error) if !error.is_temporary() => unread.extend(self.record_each(chunk, &applied, now).await?),
+                recorded => recorded?,
+            }
         }
+        read.retain(|id| unread.iter().all(|(broken, _)| broken != id));
         // Only now: whoever dies before reads them again.
         self.store.finish_hooks(&read, &unread).await
     }
 
+    /// What cannot be recorded together is recorded one by one: one that nobody can record must not keep the others from it. Gives the requests with such a
+    /// one, and why; they are kept for people.
+    async fn record_each(&self, cases: &[Case], applied: &Applied, now: Time) -> Result<Vec<(i64, String)>, store::Error> {
+        let mut broken = Vec::new();
+        for case in cases {
+            let Err(error) = self.record(std::slice::from_ref(case), applied, now).await else { continue };
+            if error.is_temporary() {
+                return Err(error);
+            }
+            tracing::error!(
+                provider = case.provider,
+                error = &error as &dyn std::error::Error,
+                "what was told cannot be recorded; it is kept"
+            );
+            match case.hook {
+                Some(hook) => broken.push((hook, error.to_string())),
+                None => self.store.drop_orphans(&[(case.provider.clone(), case.key())]).await?,
+            }
+        }
+        Ok(broken)
+    }
+
     async fn record(&self, cases: &[Case], applied: &Applied, now: Time) -> Result<(), store::Error> {
         let found = self.find(cases, now).await?;
+        let parts = self.note_parts(cases, &found).await?;
         let (mut told, mut proven, mut suppressed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut settled, mut unknown) = (Vec::new(), Vec::new());
-        for (case, message) in cases.iter().zip(&found) {
+        for (case, found) in cases.iter().zip(&found) {
+            let message = found.as_ref().map(|(message, _)| message);
             told.extend(self.hear(case, applied).await?);
             // What concerns the address does not wait for the message.
-            suppressed.extend(self.suppressed(case, message.as_ref()));
+            suppressed.extend(self.suppressed(case, message));
             match message {
                 Some(message) => {
-                    told.extend(effects::response(case, message, applied));
-                    if message.state == MessageState::Uncertain.code() && case.told.what != What::Nothing {
-                        proven.push(MessageId(message.id));
+                    let is_part = found.as_ref().is_some_and(|(_, part)| part.is_some());
+                    let of_all = is_part.then(|| parts.get(&message.id)).flatten();
+                    told.extend(effects::response(case, message, applied).and_then(|told| effects::of_all_parts(told, of_all)));
+                    match MessageState::from_code(message.state) {
+                        Some(MessageState::Uncertain) if case.told.what != What::Nothing => proven.push(MessageId(message.id)),
+                        Some(MessageState::Retry | MessageState::Deferred) if effects::proves(&case.told.what) => {
+                            proven.push(MessageId(message.id));
+                        }
+                        // A try is under way, whose answer may leave it open: then this is the proof.
+                        Some(MessageState::HandingOver)
+                            if effects::proves(&case.told.what) && now - from_micros(case.received_at) < WAIT =>
+                        {
+                            unknown.push(case);
+                            continue;
+                        }
+                        _ => {}
                     }
                     settled.push(case);
                 }
@@ -193,8 +236,21 @@ impl Feedback {
             next_at: micros(now + again(now - from_micros(case.received_at))),
         };
         self.store.keep_orphans(&unknown.iter().map(orphan).collect::<Vec<_>>()).await?;
-        let over: Vec<_> = settled.iter().filter(|case| case.is_orphan).map(|case| (case.provider.clone(), case.key())).collect();
+        let over: Vec<_> = settled.iter().filter(|case| case.hook.is_none()).map(|case| (case.provider.clone(), case.key())).collect();
         self.store.drop_orphans(&over).await
+    }
+
+    /// Notes what is told of parts; gives for each of their messages how many it has and how many have arrived.
+    async fn note_parts(&self, cases: &[Case], found: &[Found]) -> Result<HashMap<i64, (i64, i64)>, store::Error> {
+        let told = cases.iter().zip(found).filter_map(|(case, found)| {
+            let part = found.as_ref()?.1.clone()?;
+            match case.told.what {
+                What::Delivered => Some((part, PartState::Arrived)),
+                What::Bounced(_) | What::Listed(_) | What::Failed => Some((part, PartState::Failed)),
+                _ => None,
+            }
+        });
+        self.store.note_parts(&told.collect::<Vec<_>>()).await
     }
 
     async fn applied(&self) -> Result<Option<Arc<Applied>>, store::Error> {
@@ -208,8 +264,7 @@ impl Feedback {
         let counting = Counting { zone: workspace.zone, slot: 0, judge: judge::judge };
         let by_sms = workspace.topics.iter().filter(|(_, topic)| topic.channels.contains(&Channel::Sms));
         let senders = by_sms.map(|(key, topic)| (key.clone(), topic.from.clone())).collect();
-        let applied =
-            Arc::new(Applied { counting, public_url: workspace.public_url.clone(), currency: workspace.currency.clone(), senders });
+        let applied = Arc::new(Applied { counting, senders, workspace });
         *lock(&self.applied) = Some((version, applied.clone()));
         Ok(Some(applied))
     }
@@ -234,5 +289,5 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A message that was found, or none.
-type Found = Option<Candidate>;
+/// A message that was found, or none; and which part of it is meant.
+type Found = Option<(Candidate, Option<Part>)>;

@@ -7,6 +7,7 @@
 use super::{Applied, Case, Feedback};
 use crate::customers::phone::PhoneNumber;
 use crate::policy::keywords::{Meaning, meaning};
+use crate::store::answers::{Answered, NewAnswer};
 use crate::store::consents::ConsentRow;
 use crate::store::events::NewEvent;
 use crate::store::people::ConsentLine;
@@ -14,8 +15,9 @@ use crate::store::replies::{IN_REVIEW, LastMessage, Owner};
 use crate::store::responses::{Detail, ResponseRow, Scope, digest};
 use crate::store::suppressions::SuppressionRow;
 use crate::store::{Error, from_micros, micros};
-use crate::types::{Channel, ConsentState, Response, SuppressionReason, Verdict};
+use crate::types::{Channel, ConsentState, Response, SuppressionReason, Time, Verdict};
 use crate::webhooks::{Keyword, What};
+use chrono::TimeDelta;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -23,6 +25,8 @@ use std::collections::BTreeMap;
 pub const EVENT: &str = "sms_received";
 /// Where a consent comes from that a keyword has changed.
 pub const BY_KEYWORD: &str = "keyword";
+/// A confirmation may come so long after the word (standards.md §4.4).
+const ANSWERED_WITHIN: TimeDelta = TimeDelta::minutes(5);
 /// Characters of a text that are kept: ten parts.
 const LONGEST: usize = 1600;
 
@@ -46,7 +50,42 @@ impl Feedback {
             rows.extend(last.and_then(|last| answered(case, &last, meaning)).map(|row| (row, detail)));
         }
         self.change_suppression(case, key, meaning, owners.is_empty()).await?;
+        if keyword.is_none() {
+            let language = owners.first().and_then(|owner| owner.language.as_deref());
+            self.answer(case, (key, &number, to), meaning, language, applied).await?;
+        }
         Ok(rows)
+    }
+
+    /// What is sent back, where the provider is set up to and does not do it itself.
+    async fn answer(
+        &self,
+        case: &Case,
+        (key, number, to): ([u8; 16], &str, &str),
+        meaning: Meaning,
+        language: Option<&str>,
+        applied: &Applied,
+    ) -> Result<(), Error> {
+        let Some(replies) = applied.workspace.keyword_replies.get(&case.provider) else { return Ok(()) };
+        let (kind, words) = match meaning {
+            Meaning::Stop | Meaning::StopAll => (Answered::Stop, &replies.stop),
+            Meaning::Help => (Answered::Help, &replies.help),
+            Meaning::Start | Meaning::Doubtful | Meaning::Answer => return Ok(()),
+        };
+        let Some(words) = words else { return Ok(()) };
+        // From the text on, not from when it was read.
+        let at = moment(case);
+        let answer = NewAnswer {
+            provider: case.provider.clone(),
+            key,
+            kind,
+            at,
+            until: at + ANSWERED_WITHIN,
+            sender: kept(to),
+            recipient: number.to_string(),
+            text: words.pick(&applied.workspace.language_chain(language)).to_string(),
+        };
+        self.store.keep_answer(&answer).await.map(drop)
     }
 
     /// The text in the history.
@@ -65,7 +104,7 @@ impl Feedback {
         let event = NewEvent {
             customer: owner.customer_id,
             name: EVENT.into(),
-            occurred_at: micros(case.at()),
+            occurred_at: micros(moment(case)),
             received_at: case.received_at,
             folded: None,
             properties: properties.to_string(),
@@ -73,7 +112,7 @@ impl Feedback {
             currency: None,
             source_key: case.key(),
         };
-        let measures = self.store.measures(applied.counting.zone, &applied.currency).await?;
+        let measures = self.store.measures(applied.counting.zone, &applied.workspace.currency).await?;
         self.store.ingest_events(&[event], &measures, true).await.map(drop)
     }
 
@@ -93,7 +132,7 @@ impl Feedback {
                 topics.into_iter().map(|topic| (topic, ConsentState::Withdrawn)).collect()
             }
             Meaning::StopAll => BTreeMap::from([("*".to_string(), ConsentState::Withdrawn)]),
-            Meaning::Start => revived(&self.store.consent_record(owner.customer_id).await?, micros(case.at())),
+            Meaning::Start => revived(&self.store.consent_record(owner.customer_id).await?, micros(moment(case))),
             Meaning::Help | Meaning::Doubtful | Meaning::Answer => return Ok(()),
         };
         let proof = format!("text “{}”, {} {}", kept(text).chars().take(100).collect::<String>(), case.provider, case.told.id);
@@ -101,7 +140,7 @@ impl Feedback {
             customer: owner.customer_id,
             channel: Channel::Sms.code(),
             state,
-            at: micros(case.at()),
+            at: micros(moment(case)),
             received_at: case.received_at,
             source: BY_KEYWORD.into(),
             proof: Some(proof.clone()),
@@ -127,12 +166,22 @@ impl Feedback {
             key,
             channel: Channel::Sms.code(),
             reason: SuppressionReason::Unsubscribe,
-            since: micros(case.at()),
+            since: micros(moment(case)),
             until: None,
             source: source.into(),
         };
         self.store.keep_suppressions(&[row]).await.map(drop)
     }
+}
+
+/// A provider's clock may be so far behind, and its webhook so late; what it calls older came when it was told.
+const OLDEST: TimeDelta = TimeDelta::hours(72);
+
+/// When a text was written. A provider's clock that is ahead of ours must not make a `stop` outlive what the person agrees to afterwards, nor one that is
+/// far behind make it older than what they had agreed to.
+fn moment(case: &Case) -> Time {
+    let received = from_micros(case.received_at);
+    case.told.at.filter(|at| *at <= received && received - *at < OLDEST).unwrap_or(received)
 }
 
 /// What is counted of the message that went there last: who leaves has left it, any other text is an answer to it.
@@ -146,7 +195,7 @@ fn answered(case: &Case, last: &LastMessage, meaning: Meaning) -> Option<Respons
     Some(ResponseRow {
         message: last.message(),
         response,
-        at: case.at(),
+        at: moment(case),
         received_at: from_micros(case.received_at),
         link: 0,
         visit: None,

@@ -2,7 +2,8 @@
 //!
 //! The letter goes as it came, so that its reader answers the writer; before it stand headers that say so (RFC 5322 §3.6.6). It leaves with
 //! `MAIL FROM:<>`: whatever becomes of it, nobody answers us. What has been passed on once, or through too many hands, is not passed on again, nor
-//! is what machines wrote. After a crash a letter may be passed on twice, with the same Resent-Message-ID.
+//! is what machines wrote. A letter that was not answered for, or whose process died, is passed on again: better twice than never. It is the same letter
+//! then, to the byte but for a header that counts the tries, with the same Message-ID and Resent-Message-ID, by which mail programs show it once.
 
 use crate::campaigns::Workspace;
 use crate::providers::{Body, Outcome, Outgoing, Provider};
@@ -43,7 +44,7 @@ impl Forwarder {
 
     pub async fn forward(&self, mail: &StoredMail, now: Time) -> Fate {
         let key = hex::encode(mail.digest);
-        let body = Body::Email { from: String::new(), to: self.to.clone(), mime: self.letter(mail, now) };
+        let body = Body::Email { from: String::new(), to: self.to.clone(), mime: self.letter(mail) };
         let outcome = self.provider.send(&Outgoing { message: MessageId(0), body, key }).await;
         match outcome {
             Outcome::Accepted { .. } => Fate::Forwarded,
@@ -62,16 +63,19 @@ impl Forwarder {
         }
     }
 
-    fn letter(&self, mail: &StoredMail, now: Time) -> Vec<u8> {
+    fn letter(&self, mail: &StoredMail) -> Vec<u8> {
         let date = mail.received_at.to_rfc2822();
         let domain = self.from.rsplit('@').next().unwrap_or_default();
         let id = hex::encode(mail.digest);
+        // The first claim was for reading it, the second for passing it on.
+        let again = if mail.tries > 2 { format!("; try {}, it may have come before", mail.tries - 1) } else { String::new() };
         let head = format!(
-            "Received: by {} (Posthaste); {date}\r\nResent-From: <{}>\r\nResent-To: <{}>\r\nResent-Date: {}\r\nResent-Message-ID: <{id}@{domain}>\r\n{MARK}: yes\r\n",
+            "Received: by {} (Posthaste); {date}\r\nResent-From: <{}>\r\nResent-To: <{}>\r\nResent-Date: {}\r\nResent-Message-ID: <{id}@{domain}>\r\n{MARK}: yes{again}\r\n",
             self.hello,
             self.from,
             self.to,
-            now.to_rfc2822(),
+            // Of the letter, not of the try.
+            mail.received_at.to_rfc2822(),
         );
         let mut letter = Vec::with_capacity(head.len() + mail.raw.len() + 2);
         letter.extend_from_slice(head.as_bytes());

@@ -4,6 +4,7 @@
 //! many is told to come again.
 
 use super::session::Session;
+use super::tls::ServerTls;
 use super::ways::Ways;
 use crate::clock::Clock;
 use crate::store::Store;
@@ -50,11 +51,30 @@ pub struct Door {
     /// Bytes of mails that all sessions together may still hold in memory.
     pub room: Semaphore,
     ways: RwLock<Arc<Ways>>,
+    tls: RwLock<Option<ServerTls>>,
 }
 
 impl Door {
     pub fn new(store: Store, clock: Clock, tokens: Arc<Tokens>, settings: Settings, ways: Ways) -> Arc<Door> {
-        Arc::new(Door { store, clock, tokens, room: Semaphore::new(settings.most_together), settings, ways: RwLock::new(Arc::new(ways)) })
+        Arc::new(Door {
+            store,
+            clock,
+            tokens,
+            room: Semaphore::new(settings.most_together),
+            settings,
+            ways: RwLock::new(Arc::new(ways)),
+            tls: RwLock::default(),
+        })
+    }
+
+    /// What STARTTLS is answered with; without it, it is not offered.
+    pub fn tls(&self) -> Option<ServerTls> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sessions from now on; a certificate is renewed like this.
+    pub fn set_tls(&self, tls: Option<ServerTls>) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
     pub fn ways(&self) -> Arc<Ways> {
@@ -77,7 +97,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, stop: CancellationTok
                 let (door, stop) = (door.clone(), stop.clone());
                 sessions.spawn(async move {
                     let _ = stream.set_nodelay(true);
-                    Session::new(stream, door).run(stop).await;
+                    Session::new(Box::new(stream), door).run(stop).await;
                     drop(place);
                 });
             }

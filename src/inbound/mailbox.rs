@@ -5,17 +5,15 @@
 
 use crate::campaigns::Mailbox;
 use crate::clock::Clock;
+use crate::providers::tls::{self, Fault};
 use crate::store::inbound::NewMail;
 use crate::store::{self, Store};
 use async_imap::Session;
 use futures_util::TryStreamExt;
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{self, ClientConfig, pki_types::ServerName};
 
 /// How often a mailbox is looked into.
 pub const EACH: Duration = Duration::from_secs(60);
@@ -35,8 +33,8 @@ pub enum Error {
     Network(String, #[source] std::io::Error),
     #[error("{0} does not answer in time")]
     Slow(String),
-    #[error("TLS with {host} cannot begin: {why}")]
-    Tls { host: String, why: String },
+    #[error(transparent)]
+    Tls(#[from] Fault),
     #[error("{0} refuses the user or the password")]
     Login(String, #[source] async_imap::error::Error),
     #[error("the mailbox at {0} cannot be read")]
@@ -58,13 +56,13 @@ pub async fn visit(
     let tls = mailbox.tls.unwrap_or(!near);
     if !tls && !near {
         let why = "`security: none` would send the password unprotected; leave it out".to_string();
-        return Err(Error::Tls { host, why });
+        return Err(Fault::Refused { host, why }.into());
     }
     let port = mailbox.port.unwrap_or(if tls { 993 } else { 143 });
     let visited = async {
         let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|error| Error::Network(format!("{host}:{port}"), error))?;
         let login = Login { host: &host, user: &user, password: &password, folder: &mailbox.folder };
-        if tls { read(protect(&host, tcp).await?, &login, store, clock).await } else { read(tcp, &login, store, clock).await }
+        if tls { read(tls::connect(&host, tcp, None).await?, &login, store, clock).await } else { read(tcp, &login, store, clock).await }
     };
     tokio::time::timeout(PATIENCE, visited).await.unwrap_or_else(|_| Err(Error::Slow(host.clone())))
 }
@@ -74,20 +72,6 @@ struct Login<'a> {
     user: &'a str,
     password: &'a str,
     folder: &'a str,
-}
-
-async fn protect(host: &str, tcp: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-    let broken = |why: String| Error::Tls { host: host.to_string(), why };
-    let name = ServerName::try_from(host.to_string()).map_err(|_| broken("the host is no valid name".to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new(provider.clone()).map_err(|error| broken(error.to_string()))?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| broken(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| broken(error.to_string()))
 }
 
 async fn read<T: AsyncRead + AsyncWrite + Unpin + Debug + Send>(
@@ -108,7 +92,13 @@ async fn read<T: AsyncRead + AsyncWrite + Unpin + Debug + Send>(
     unseen.sort_unstable();
     let mut new = 0;
     for uid in unseen.into_iter().take(MOST) {
-        new += usize::from(take(&mut session, uid, login, store, clock).await?);
+        match take(&mut session, uid, login, store, clock).await {
+            // One that cannot be kept must not stand in the way of the others.
+            Err(Error::Store(error)) if !error.is_temporary() => {
+                tracing::error!(uid, error = &error as &dyn std::error::Error, "a mail of the mailbox cannot be kept; it is tried again");
+            }
+            taken => new += usize::from(taken?),
+        }
     }
     // A server that hangs up first has said goodbye too.
     let _ = session.logout().await;

@@ -16,6 +16,7 @@ pub mod mail;
 pub mod mailbox;
 pub mod process;
 mod session;
+pub mod tls;
 pub mod ways;
 mod whom;
 

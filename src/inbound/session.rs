@@ -1,7 +1,10 @@
 //! One SMTP or LMTP session.
 
 use super::listener::Door;
+use super::tls::ServerTls;
 use super::ways::Address;
+use crate::kill_points::{Point, reached};
+use crate::store::Error;
 use crate::store::inbound::NewMail;
 use smtp_proto::request::receiver::DataReceiver;
 use smtp_proto::{Error as Fault, Request};
@@ -18,8 +21,14 @@ const MOST_FAULTS: usize = 20;
 /// Mails of one session.
 const MOST_MAILS: usize = 1_000;
 
-pub struct Session<S> {
-    stream: S,
+/// Bytes to and from a client, under TLS or not.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+pub struct Session {
+    stream: Box<dyn Stream>,
+    /// It is under TLS.
+    is_protected: bool,
     door: Arc<Door>,
     /// What came in and is not used up.
     input: Vec<u8>,
@@ -34,13 +43,15 @@ pub struct Session<S> {
 enum Next {
     Go,
     Body,
+    Protect(ServerTls),
     Close,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub fn new(stream: S, door: Arc<Door>) -> Self {
+impl Session {
+    pub fn new(stream: Box<dyn Stream>, door: Arc<Door>) -> Self {
         Session {
             stream,
+            is_protected: false,
             door,
             input: Vec::new(),
             output: Vec::new(),
@@ -75,6 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match self.command(&line) {
                 Next::Go => {}
                 Next::Close => return self.flush().await,
+                Next::Protect(tls) => self.protect(&tls).await?,
                 Next::Body => {
                     if !self.body().await? {
                         return self.flush().await;
@@ -86,6 +98,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return self.flush().await;
             }
         }
+    }
+
+    /// Everything said before TLS is forgotten (RFC 3207 §4.2).
+    async fn protect(&mut self, tls: &ServerTls) -> std::io::Result<()> {
+        self.flush().await?;
+        let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let greeting = tokio::time::timeout(self.door.settings.patience, tls.0.accept(plain)).await;
+        self.stream = Box::new(greeting.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?);
+        self.is_protected = true;
+        self.greeted = false;
+        self.input.clear();
+        self.reset();
+        Ok(())
     }
 
     fn say(&mut self, reply: &str) {
@@ -158,8 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Request::Ehlo { .. } | Request::Lhlo { .. } => {
                 self.greet();
                 let (hello, size) = (self.door.settings.hello.clone(), self.door.settings.most_bytes);
+                let tls = if !self.is_protected && self.door.tls().is_some() { "250-STARTTLS\r\n" } else { "" };
                 self.say(&format!(
-                    "250-{hello}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8"
+                    "250-{hello}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{tls}250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8"
                 ));
                 Next::Go
             }
@@ -179,6 +205,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.say("250 2.0.0 ok");
                 Next::Go
             }
+            Request::StartTls if self.is_protected => self.refuse("503 5.5.1 this is TLS already"),
+            Request::StartTls => match self.door.tls() {
+                None => self.refuse("502 5.5.1 there is no TLS here"),
+                // What stands behind it came unprotected, and would be taken for protected.
+                Some(_) if !self.input.is_empty() => {
+                    self.say("501 5.5.1 nothing may stand behind STARTTLS");
+                    Next::Close
+                }
+                Some(tls) => {
+                    self.say("220 2.0.0 go ahead");
+                    Next::Protect(tls)
+                }
+            },
             Request::Noop { .. } => {
                 self.say("250 2.0.0 ok");
                 Next::Go
@@ -283,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let sender = self.sender.take().unwrap_or_default();
         let reply = match refused {
             Some(why) => why,
-            None => match self.door.store.keep_mail(&NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
+            None => match keep(&door, NewMail { sender, recipients, raw, received_at: self.door.clock.now() }).await {
                 Ok(_) => "250 2.0.0 kept",
                 Err(error) => {
                     tracing::error!(
@@ -297,4 +336,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         (0..answers).for_each(|_| self.say(reply));
         Ok(true)
     }
+}
+
+async fn keep(door: &Door, mail: NewMail) -> Result<bool, Error> {
+    reached(Point::BeforeIntake);
+    let kept = door.store.keep_mail(&mail).await?;
+    reached(Point::AfterIntake);
+    Ok(kept)
 }

@@ -20,6 +20,15 @@ pub enum Whom {
     Nobody,
 }
 
+impl Whom {
+    pub fn message(&self) -> Option<MessageId> {
+        match self {
+            Whom::Message { message, .. } => Some(*message),
+            Whom::Nothing(_) | Whom::Nobody => None,
+        }
+    }
+}
+
 pub fn whom(reading: &Reading, recipients: &[String], ways: &Ways, tokens: &Tokens, now: Time) -> Whom {
     let mut refused = None;
     for recipient in recipients {

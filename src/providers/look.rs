@@ -1,4 +1,5 @@
-//! Looking at a provider without sending anything: is it there, is the login right, what does it say of our account.
+//! Looking at a provider without sending anything: is it there, is the login right, what does it say of our account, and has it taken a message of which
+//! nobody heard the answer.
 
 use crate::types::Time;
 use std::future::Future;
@@ -27,3 +28,31 @@ pub enum LookState {
     /// It gave no answer, or none that says anything of our login.
     Silent,
 }
+
+/// A message that a provider may have taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// What it was given to hand back ([`super::Outgoing::reference`]).
+    pub reference: String,
+    pub to: String,
+    /// It was handed over in this time.
+    pub from: Time,
+    pub until: Time,
+    /// Numbers that the provider gave other messages to this person.
+    pub known: Vec<String>,
+}
+
+/// What a provider says of a message that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has it, under this number.
+    Taken(String),
+    /// It knows nothing of it, so far: its own lists may be some minutes behind.
+    NotThere,
+    /// It gave no answer, or none that says it.
+    Silent(String),
+    /// It has no list that can be searched.
+    CannotBeAsked,
+}
+
+pub type Searching<'a> = Pin<Box<dyn Future<Output = Found> + Send + 'a>>;

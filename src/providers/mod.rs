@@ -11,9 +11,10 @@ mod look;
 mod masked;
 pub mod settings;
 pub mod sms;
+pub mod tls;
 pub mod webhook;
 
-pub use look::{Look, LookState, Looking};
+pub use look::{Found, Look, LookState, Looking, Searching, Sought};
 pub use masked::masked;
 
 use crate::campaigns::is_kind;
@@ -39,13 +40,20 @@ pub struct Outgoing {
 pub enum Body {
     /// A complete MIME message (CRLF line ends, signed, not dot-stuffed) with its envelope.
     Email { from: String, to: String, mime: Vec<u8> },
-    /// `sender` as the identity gives it for the country; `parts` as counted from `text`.
-    Sms { sender: String, to: String, text: String, parts: u16 },
+    /// `sender` as the identity gives it for the country; `parts` as counted from `text`; `lasts`: how much longer it may be delivered.
+    Sms { sender: String, to: String, text: String, parts: u16, lasts: Option<Duration> },
     /// For a system; `to` is the customer's external id, else a number of ours.
     Webhook { to: String, json: String },
 }
 
 impl Outgoing {
+    /// So much longer it may be delivered, for providers that can be told so: what waits there for a phone that is off must not arrive late.
+    pub fn lasts(&mut self, left: Duration) {
+        if let Body::Sms { lasts, .. } = &mut self.body {
+            *lasts = Some(left);
+        }
+    }
+
     /// What a provider hands back with everything that it tells of this message, as custom argument, tag or metadata under the name
     /// [`REFERENCE`]: the message's number and the first half of its key, which only we can say of it.
     pub fn reference(&self) -> String {
@@ -75,7 +83,7 @@ impl Body {
 /// What the provider said (standards.md §1.8 and §3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Taken. `id` is the provider's own, if it gives one.
+    /// Taken. `id` is the provider's own, if it gives one; of a text that went in parts those of all of them, with blanks between.
     Accepted { id: Option<String>, reply: String },
     /// Certainly not taken; the same message may be tried again, not before `after` if that is given.
     Later { after: Option<Duration>, throttled: bool, reply: String },
@@ -118,6 +126,10 @@ pub trait Provider: Send + Sync {
     /// Asks it what sends nothing, to see whether it would take our messages.
     fn look(&self) -> Looking<'_> {
         Box::pin(std::future::ready(Look::fine("it has no login".to_string())))
+    }
+    /// Asks whether it has taken a message whose answer nobody heard.
+    fn search<'a>(&'a self, _sought: &'a Sought) -> Searching<'a> {
+        Box::pin(std::future::ready(Found::CannotBeAsked))
     }
 }
 

@@ -159,6 +159,8 @@ fn failed(failure: Failure) -> &'static str {
         Failure::TriedTooOften => "it was tried until the retries were used up",
         Failure::TooLarge => "it is too large for the channel",
         Failure::Unanswered => "nobody knows whether it arrived, and it was taken for lost by decision",
+        Failure::OwnerChanged => "the mailbox belongs to somebody else now",
+        Failure::OptedOut => "the person told the provider to send nothing more",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::store::responses::digest;
 use crate::types::Time;
 use crate::webhooks::{self, Door, Kind, Refused, Request, Stored, ses};
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{OriginalUri, Path};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -182,36 +182,45 @@ async fn take(inner: &Inner, provider: &str, secret: Option<&str>, call: &Call, 
         Method::HEAD => return StatusCode::OK.into_response(),
         _ => return super::response::not_allowed("GET, HEAD, POST"),
     }
-    let Ok(_place) = desk.places.try_acquire() else { return pages::busy() };
-    let body = match tokio::time::timeout(BODY, to_bytes(body, LARGEST)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return answer(StatusCode::PAYLOAD_TOO_LARGE, "a webhook has at most 4 MiB"),
-        Err(_) => return answer(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"),
-    };
     let path = call.uri.path_and_query().map_or("", |path| path.as_str());
     let url = format!("{}{path}", hooks.public_url);
     let headers: Vec<(String, String)> =
         call.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_string(), value.to_str().ok()?.to_string()))).collect();
-    let request = Request { method: call.method.as_str(), url: &url, headers: &headers, body: &body };
+    let mut request = Request { method: call.method.as_str(), url: &url, headers: &headers, body: &[] };
     let now = inner.clock.now();
+    // A stranger without the secret address or the login takes no place, and nothing of theirs is read.
+    if let Err(why) = webhooks::knock(&door.locks, &request, secret) {
+        return refused(desk, name, why, now);
+    }
+    let Ok(_place) = desk.places.try_acquire() else { return pages::busy() };
+    let body = match tokio::time::timeout(BODY, to_bytes(body, LARGEST)).await {
+        // A GET is its query: not every signature covers what might stand behind it.
+        Ok(Ok(_)) if call.method == Method::GET => Bytes::new(),
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return answer(StatusCode::PAYLOAD_TOO_LARGE, "a webhook has at most 4 MiB"),
+        Err(_) => return answer(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"),
+    };
+    request.body = &body;
     match tokio::time::timeout(PATIENCE, taken(inner, name, door, secret, &request, now)).await {
         Ok(Ok(outcome)) => {
             desk.count(name, outcome, now);
             let kind = if door.kind == Kind::Twilio { "text/xml" } else { "text/plain; charset=utf-8" };
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], webhooks::answer(door.kind)).into_response()
         }
-        Ok(Err(NotTaken::Refused(why))) => {
-            desk.count(name, word(why), now);
-            tracing::warn!(provider = name, %why, "a webhook is refused");
-            let status = if why.is_about_login() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-            answer(status, &why.to_string())
-        }
+        Ok(Err(NotTaken::Refused(why))) => refused(desk, name, why, now),
         Ok(Err(NotTaken::Busy(why))) => {
             tracing::warn!(provider = name, why, "a webhook is put off: its provider sends it again");
             pages::busy()
         }
         Err(_) => pages::busy(),
     }
+}
+
+fn refused(desk: &Desk, name: &str, why: Refused, now: Time) -> Response {
+    desk.count(name, word(why), now);
+    tracing::warn!(provider = name, %why, "a webhook is refused");
+    let status = if why.is_about_login() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+    answer(status, &why.to_string())
 }
 
 enum NotTaken {

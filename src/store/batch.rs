@@ -2,11 +2,15 @@
 //!
 //! SQLite reads them with `json_each`, PostgreSQL with `jsonb_to_recordset`; what is written around that is one text of SQL.
 //! A [`Connection`] is a transaction's connection of either kind, so that functions which write inside someone else's transaction are written once.
+//!
+//! PostgreSQL keeps no text with a NUL in it, and would refuse all rows for one: what somebody else wrote (a server's reply, a mail, a webhook) may hold
+//! one. [`storable`] puts a replacement sign in its place, on both databases alike.
 
 use super::{Dialect, Doing, Error, Store};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use std::borrow::Cow;
 
 /// A connection of either database, usually that of a transaction: `Connection::from(&mut *transaction)`.
 pub enum Connection<'c> {
@@ -62,7 +66,8 @@ impl Store {
 impl Store {
     /// Reads rows outside of any transaction; `$1` is the JSON text.
     pub async fn read_batch<T: AnyRow>(&self, doing: &'static str, sql: String, rows: &str) -> Result<Vec<T>, Error> {
-        crate::on_pool!(self, pool => sqlx::query_as(AssertSqlSafe(sql)).bind(rows).fetch_all(pool).await).doing(doing)
+        let rows = storable(rows);
+        crate::on_pool!(self, pool => sqlx::query_as(AssertSqlSafe(sql)).bind(&*rows).fetch_all(pool).await).doing(doing)
     }
 }
 
@@ -88,21 +93,23 @@ impl Connection<'_> {
 
     /// Reads rows; `$1` is the JSON text.
     pub async fn read<T: AnyRow>(&mut self, doing: &'static str, sql: String, rows: &str) -> Result<Vec<T>, Error> {
-        let sql = AssertSqlSafe(sql);
+        let (sql, rows) = (AssertSqlSafe(sql), storable(rows));
         match self {
-            Connection::Sqlite(connection) => sqlx::query_as(sql).bind(rows).fetch_all(&mut **connection).await,
-            Connection::Postgres(connection) => sqlx::query_as(sql).bind(rows).fetch_all(&mut **connection).await,
+            Connection::Sqlite(connection) => sqlx::query_as(sql).bind(&*rows).fetch_all(&mut **connection).await,
+            Connection::Postgres(connection) => sqlx::query_as(sql).bind(&*rows).fetch_all(&mut **connection).await,
         }
         .doing(doing)
     }
 
     /// Changes rows; `$1` is the JSON text. Gives how many were changed.
     pub async fn write(&mut self, doing: &'static str, sql: String, rows: &str) -> Result<u64, Error> {
-        let sql = AssertSqlSafe(sql);
+        let (sql, rows) = (AssertSqlSafe(sql), storable(rows));
         match self {
-            Connection::Sqlite(connection) => sqlx::query(sql).bind(rows).execute(&mut **connection).await.map(|done| done.rows_affected()),
+            Connection::Sqlite(connection) => {
+                sqlx::query(sql).bind(&*rows).execute(&mut **connection).await.map(|done| done.rows_affected())
+            }
             Connection::Postgres(connection) => {
-                sqlx::query(sql).bind(rows).execute(&mut **connection).await.map(|done| done.rows_affected())
+                sqlx::query(sql).bind(&*rows).execute(&mut **connection).await.map(|done| done.rows_affected())
             }
         }
         .doing(doing)
@@ -160,5 +167,53 @@ pub fn table_in(dialect: Dialect, key: Option<&str>, fields: &[(&str, Field)]) -
             let path = key.map(|key| format!(" -> '{key}'")).unwrap_or_default();
             format!("(SELECT {columns} FROM jsonb_to_recordset($1::jsonb{path}) AS given({types}))")
         }
+    }
+}
+
+/// JSON in which no text holds a NUL any more: each has become a replacement sign. Nearly always it is what it was.
+pub fn storable(json: &str) -> Cow<'_, str> {
+    const NUL: &str = "\\u0000";
+    if memchr::memmem::find(json.as_bytes(), NUL.as_bytes()).is_none() {
+        return Cow::Borrowed(json);
+    }
+    let mut kept = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        kept.push_str(before);
+        if let Some(after) = escape.strip_prefix(NUL) {
+            kept.push('\u{fffd}');
+            rest = after;
+        } else {
+            // A backslash and what it escapes, which may be a backslash: the two belong together.
+            let (pair, after) = escape.split_at_checked(2).unwrap_or((escape, ""));
+            kept.push_str(pair);
+            rest = after;
+        }
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_nul_becomes_a_replacement_sign_and_what_only_looks_like_one_stays() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("a\0b", "a\u{fffd}b"),
+            ("\0", "\u{fffd}"),
+            ("\\u0000", "\\u0000"),
+            ("\\\0\\", "\\\u{fffd}\\"),
+            ("ü\0\n\"\0", "ü\u{fffd}\n\"\u{fffd}"),
+        ] {
+            let written = json!([{ "text": text }]).to_string();
+            let read: Value = serde_json::from_str(&storable(&written)).unwrap();
+            assert_eq!(read[0]["text"], expected, "{text:?}");
+        }
+        assert!(matches!(storable("[\"no such thing\"]"), Cow::Borrowed(_)));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::batch::{Change, Field, table};
 use super::{Doing, Error, Store, micros};
-use crate::types::{MessageId, MessageState, Time};
+use crate::types::Time;
 use crate::{on_pool, on_writer};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ pub struct Hook {
     pub provider: String,
     pub kind: String,
     pub received_at: i64,
-    /// As `keep_hook` was given it.
+    /// As `keep_hooks` was given it.
     pub request: Vec<u8>,
 }
 
@@ -209,24 +209,6 @@ impl Store {
         let given = table(self.dialect(), &[("id", Field::Long)]);
         let sql = format!("{CANDIDATE} WHERE id IN (SELECT id FROM {given} AS given) ORDER BY id");
         self.read_batch("find messages", sql, &json(&ids.iter().map(|id| Id { id: *id }).collect::<Vec<_>>())?).await
-    }
-
-    /// Their provider has told of these messages, so it had taken them: uncertain ones are accepted, since the try that is in doubt.
-    pub async fn settle_proven(&self, messages: &[MessageId]) -> Result<u64, Error> {
-        if messages.is_empty() {
-            return Ok(0);
-        }
-        let mut change = self.change("settle what was uncertain").await?;
-        let given = table(self.dialect(), &[("id", Field::Long)]);
-        let sql = format!(
-            "UPDATE messages SET state = {}, accepted_at = changed_at, detail = NULL FROM {given} AS given WHERE messages.id = given.id AND messages.state = {}",
-            MessageState::Accepted.code(),
-            MessageState::Uncertain.code()
-        );
-        let rows = json(&messages.iter().map(|message| Id { id: message.0 }).collect::<Vec<_>>())?;
-        let settled = change.connection().write("settle what was uncertain", sql, &rows).await?;
-        change.commit("settle what was uncertain").await?;
-        Ok(settled)
     }
 
     /// Keeps what nobody was found for; what is there already stays as it is.

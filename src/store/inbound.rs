@@ -58,11 +58,13 @@ impl Store {
     pub async fn keep_mail(&self, mail: &NewMail) -> Result<bool, Error> {
         let digest = digest_of(mail);
         let recipients = json!(mail.recipients).to_string();
+        // PostgreSQL keeps no text with a NUL; the mail itself is kept as it came.
+        let sender = mail.sender.replace('\0', "\u{fffd}");
         let sql =
             "INSERT INTO inbound_mail (digest, received_at, sender, recipients, raw, state, next_at) VALUES ($1, $2, $3, $4, $5, $6, $2)
                    ON CONFLICT (digest) DO NOTHING";
         let kept =
-            on_writer!(self, pool => sqlx::query(sql).bind(&digest[..]).bind(micros(mail.received_at)).bind(&mail.sender).bind(recipients)
+            on_writer!(self, pool => sqlx::query(sql).bind(&digest[..]).bind(micros(mail.received_at)).bind(&sender).bind(recipients)
             .bind(&mail.raw).bind(WAITING).execute(pool).await.map(|done| done.rows_affected()))
             .doing("keep a mail")?;
         Ok(kept > 0)

@@ -3,7 +3,8 @@
 //! Every write names what it expects: a mark the fence of its block (or the lease of a message tried again) and a run that may send, a result the
 //! attempt it answers. So a process that was given up cannot change what others have taken over.
 
-use super::batch::Connection;
+use super::batch::{Connection, storable};
+use super::consents::{self, ConsentRow};
 use super::control::may_send;
 use super::stops::seen_state;
 use super::strikes::{self, Strike, StrikeRow};
@@ -11,6 +12,7 @@ use super::{Doing, Error, Store, micros};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
 use sqlx::postgres::PgPool;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 /// By what right a message is written: the fence of its block, or (block 0) its own lease.
@@ -149,6 +151,14 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Accepted at the first try, in one part.
+    fn is_smooth(&self) -> bool {
+        let is_whole = !self.provider_id.as_ref().is_some_and(|id| id.contains(' '));
+        self.state == MessageState::Accepted && self.attempt == 1 && !self.uncounted && is_whole
+    }
+}
+
 /// An address that must not be sent to any more.
 #[derive(Debug, Clone)]
 pub struct Suppress {
@@ -168,6 +178,8 @@ pub struct Batch {
     pub suppress: Vec<Suppress>,
     /// Addresses that failed in a way that suppresses only when it comes again.
     pub strikes: Vec<StrikeRow>,
+    /// Consent that ends by what a provider said.
+    pub consents: Vec<ConsentRow>,
     /// Blocks with nothing planned left.
     pub finished: Vec<Claim>,
     /// Providers whose breaker has opened (since when, why) or closed, in this process.
@@ -184,6 +196,7 @@ impl Batch {
             && self.answers.is_empty()
             && self.suppress.is_empty()
             && self.strikes.is_empty()
+            && self.consents.is_empty()
             && self.finished.is_empty()
             && self.released.is_empty()
             && self.breakers.is_empty()
@@ -196,10 +209,11 @@ impl Batch {
             && self.recorded.is_empty()
             && self.suppress.is_empty()
             && self.strikes.is_empty()
+            && self.consents.is_empty()
             && self.released.is_empty()
             && self.breakers.is_empty()
             && self.marks.iter().all(|mark| mark.claim.block > 0)
-            && self.answers.iter().all(|answer| answer.state == MessageState::Accepted && answer.attempt == 1 && !answer.uncounted)
+            && self.answers.iter().all(Answer::is_smooth)
             // One statement sees each row as it was before; one that was answered and is marked again would be changed once.
             && !self.answers.iter().any(|answer| marked.contains(&answer.message))
     }
@@ -235,7 +249,12 @@ pub(super) fn held_by(node: &str) -> String {
 }
 
 fn json<T: serde::Serialize>(rows: &[T]) -> String {
-    serde_json::to_string(rows).unwrap_or_else(|_| "[]".into())
+    let written = serde_json::to_string(rows).unwrap_or_else(|_| "[]".into());
+    // Replies are others' words.
+    match storable(&written) {
+        Cow::Borrowed(_) => written,
+        Cow::Owned(kept) => kept,
+    }
 }
 
 impl Store {
@@ -339,6 +358,8 @@ impl Store {
                                          reason = NULL, detail = NULL, next_at = NULL, node_id = NULL FROM r
                      WHERE messages.id = r.id AND messages.attempts = r.attempt AND messages.state IN ({handing_over}, {uncertain})", is_erased());
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&rows)).execute(&mut *transaction).await.doing("write accepted messages")?;
+                let parts: Vec<(i64, &str)> = taken.iter().filter_map(|row| Some((row.message, row.provider_id.as_deref()?))).collect();
+                Connection::from(&mut *transaction).keep_parts(&parts).await?;
                 let reserved: Vec<_> = taken.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at))).collect();
                 if !reserved.is_empty() {
                     Connection::from(&mut *transaction).confirm_reservations(&json(&reserved)).await?;
@@ -389,6 +410,11 @@ impl Store {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(&soft)).execute(&mut *transaction).await.doing("count soft bounces")?;
                 strikes::strike(&mut Connection::from(&mut *transaction), &batch.strikes).await?;
             }
+            if !batch.consents.is_empty() {
+                let mut connection = Connection::from(&mut *transaction);
+                consents::append(&mut connection, &batch.consents).await?;
+                consents::keep_starts(&mut connection, &batch.consents).await?;
+            }
             if !batch.finished.is_empty() {
                 let rows: Vec<_> = batch.finished.iter().map(|claim| (claim.block, claim.fence)).collect();
                 let sql = format!(
@@ -409,7 +435,7 @@ impl Store {
                     .execute(&mut *transaction).await.doing("note a provider's state")?;
                 if let Some((since, why)) = open {
                     sqlx::query("INSERT INTO breakers (node_id, provider, since, why) VALUES ($1, $2, $3, $4)")
-                        .bind(node.0).bind(provider).bind(micros(*since)).bind(short(why))
+                        .bind(node.0).bind(provider).bind(micros(*since)).bind(short(why).replace('\0', "\u{fffd}"))
                         .execute(&mut *transaction).await.doing("note a provider's state")?;
                 }
             }
@@ -492,8 +518,8 @@ async fn commit_at_once(pool: &PgPool, node: NodeId, now: Time, batch: &Batch) -
              WHERE messages.id = r.id AND messages.state = {planned} AND (messages.expires_at IS NULL OR messages.expires_at > $3)
              RETURNING messages.id),
          taken AS (
-             UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id, snapshot = r.snapshot,
-                                 reason = NULL, detail = NULL, next_at = NULL, node_id = NULL
+             UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id,
+                                 snapshot = CASE WHEN {erased} THEN NULL ELSE r.snapshot END, reason = NULL, detail = NULL, next_at = NULL, node_id = NULL
              FROM UNNEST($8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) AS r (id, at, provider_id, snapshot)
              WHERE messages.id = r.id AND messages.attempts = 1 AND messages.state IN ({handing_over}, {uncertain})),
          counted AS (
@@ -504,6 +530,7 @@ async fn commit_at_once(pool: &PgPool, node: NodeId, now: Time, batch: &Batch) -
              WHERE b.id = r.id AND b.fence = r.fence AND b.node_id = $2)
          SELECT id FROM marked ORDER BY id",
         may_send = may_send(),
+        erased = is_erased(),
         planned = MessageState::Planned.code(),
         handing_over = MessageState::HandingOver.code(),
         uncertain = MessageState::Uncertain.code(),

@@ -5,6 +5,7 @@
 //! from the caller's clock, never from `now()`. SQLite has one writing connection: everything that writes goes through the `write` pool of [`Sqlite`].
 
 pub mod addresses;
+pub mod answers;
 pub mod approvals;
 pub mod attributes;
 pub mod audit;
@@ -30,11 +31,13 @@ pub mod ledger;
 pub mod links;
 pub mod missed;
 pub mod nodes;
+pub mod parts;
 pub mod people;
 pub mod people_once;
 pub mod planning;
 pub mod planning_right;
 pub mod portrait;
+mod proofs;
 pub mod rates;
 pub mod replies;
 pub mod reports;

@@ -14,6 +14,7 @@ pub const IN_REVIEW: &str = "in review";
 pub struct Owner {
     pub customer_id: i64,
     pub address: String,
+    pub language: Option<String>,
 }
 
 /// The last message that went to an address.
@@ -43,7 +44,8 @@ pub struct Review {
 impl Store {
     /// Who has an address with this key on a channel.
     pub async fn owners(&self, key: [u8; 16], channel: Channel) -> Result<Vec<Owner>, Error> {
-        let sql = "SELECT customer_id, address FROM addresses WHERE key = $1 AND channel = $2 ORDER BY customer_id";
+        let sql = "SELECT a.customer_id, a.address, c.language FROM addresses a JOIN customers c ON c.id = a.customer_id
+                   WHERE a.key = $1 AND a.channel = $2 ORDER BY a.customer_id";
         on_pool!(self, pool => sqlx::query_as(sql).bind(key.as_slice()).bind(channel.code()).fetch_all(pool).await)
             .doing("find whose address it is")
     }

@@ -48,8 +48,9 @@ impl Store {
             on_pool!(self, pool => sqlx::query_as(OUTCOMES_OF_RUN).bind(run.0).fetch_all(pool).await).doing(doing)?;
         for (state, reason, count, bounced) in rows {
             let count = u64::try_from(count).unwrap_or(0);
-            let is_hard =
-                [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive].iter().any(|one| i32::from(one.code()) == reason);
+            let is_hard = [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive, Failure::OwnerChanged]
+                .iter()
+                .any(|one| i32::from(one.code()) == reason);
             match MessageState::from_code(state) {
                 Some(MessageState::Accepted) => seen.delivered += count - u64::try_from(bounced).unwrap_or(0),
                 Some(MessageState::Failed) => {

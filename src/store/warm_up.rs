@@ -136,8 +136,10 @@ impl Connection<'_> {
 
     /// What came of the day up to which each site is settled: it is the last on which something was sent to it.
     async fn results(&mut self, domain: &str, sites: &BTreeMap<String, (i64, Day)>) -> Result<HashMap<String, Results>, Error> {
-        let hard: Vec<String> =
-            [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive].iter().map(|one| one.code().to_string()).collect();
+        let hard: Vec<String> = [Failure::InvalidAddress, Failure::InvalidDomain, Failure::Inactive, Failure::OwnerChanged]
+            .iter()
+            .map(|one| one.code().to_string())
+            .collect();
         let sql = format!(
             "SELECT d.site, COUNT(*), COUNT(CASE WHEN m.bounced_at IS NOT NULL OR (m.state = {failed} AND m.reason IN ({hard})) THEN 1 END),
                     COUNT(CASE WHEN EXISTS (SELECT 1 FROM events e WHERE e.message_id = m.id AND e.name = 'message.complained') THEN 1 END)

@@ -13,10 +13,11 @@ const SAME: i64 = 600;
 
 /// What was told, known by a number that is the same when it is told again.
 pub fn told(told: inbox::Told, now: Time) -> Told {
-    match told {
+    let told = match told {
         inbox::Told::Receipt(receipt) => receipt_of(receipt),
         inbox::Told::Text(text) => text_of(text, now),
-    }
+    };
+    told.storable()
 }
 
 fn receipt_of(receipt: Receipt) -> Told {

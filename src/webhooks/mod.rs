@@ -178,12 +178,7 @@ pub fn verify(
     certificate: Option<&str>,
     now: Time,
 ) -> Result<(), Refused> {
-    if let Some(known) = &locks.secret {
-        signing::equal(known.as_bytes(), secret.unwrap_or_default().as_bytes()).then_some(()).ok_or(Refused::Secret)?;
-    }
-    if let Some(login) = &locks.login {
-        signing::basic(login, request)?;
-    }
+    knock(locks, request, secret)?;
     if kind == Kind::Ses {
         return ses::verify(locks, request, certificate, now);
     }
@@ -200,6 +195,17 @@ pub fn verify(
         }
     }
     Err(reason)
+}
+
+/// What can be asked before the body is read: the secret address and the login, where they are set. The body of `request` is not looked at.
+pub fn knock(locks: &Locks, request: &Request<'_>, secret: Option<&str>) -> Result<(), Refused> {
+    if let Some(known) = &locks.secret {
+        signing::equal(known.as_bytes(), secret.unwrap_or_default().as_bytes()).then_some(()).ok_or(Refused::Secret)?;
+    }
+    match &locks.login {
+        Some(login) => signing::basic(login, request),
+        None => Ok(()),
+    }
 }
 
 type Check = fn(&str, &Request<'_>, Time) -> Result<(), Refused>;
@@ -240,7 +246,7 @@ pub fn read(kind: Kind, request: &Request<'_>) -> Result<Vec<Told>, String> {
     if let (Some(reference), [only]) = (fields::owned(&query, REFERENCE), told.as_mut_slice()) {
         only.echoes.push(reference);
     }
-    Ok(told)
+    Ok(told.into_iter().map(Told::storable).collect())
 }
 
 /// The parameter of a callback's address that holds a message's reference.

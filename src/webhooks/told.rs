@@ -179,6 +179,22 @@ impl Told {
         self
     }
 
+    /// Fit to be stored: PostgreSQL keeps no text with a NUL in it, and one of a stranger's must not keep what others tell from being recorded.
+    pub(super) fn storable(mut self) -> Told {
+        let clean = |text: &mut String| {
+            if text.contains('\0') {
+                *text = text.replace('\0', "\u{fffd}");
+            }
+        };
+        [&mut self.word, &mut self.id].into_iter().for_each(clean);
+        [&mut self.person, &mut self.reply, &mut self.note, &mut self.url, &mut self.agent].into_iter().flatten().for_each(clean);
+        [&mut self.ids, &mut self.echoes, &mut self.tags].into_iter().flatten().for_each(clean);
+        if let What::Text { to, text, .. } = &mut self.what {
+            [to, text].into_iter().for_each(clean);
+        }
+        self
+    }
+
     /// Without a number of its own, an event is known by what it says.
     pub(super) fn known_by(mut self, parts: &[&str]) -> Told {
         if self.id.is_empty() {

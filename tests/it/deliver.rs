@@ -46,7 +46,7 @@ fn plain(to: &str) -> Outgoing {
 }
 
 fn sms(to: &str, text: &str) -> Outgoing {
-    let body = Body::Sms { sender: "SHOP".to_string(), to: to.to_string(), text: text.to_string(), parts: 1 };
+    let body = Body::Sms { sender: "SHOP".to_string(), to: to.to_string(), text: text.to_string(), parts: 1, lasts: None };
     Outgoing { message: MessageId(1), body, key: "k".to_string() }
 }
 

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use posthaste::clock::Clock;
 use posthaste::inbound::forward::Forwarder;
 use posthaste::inbound::listener::{Door, Settings, serve};
+use posthaste::inbound::tls::ServerTls;
 use posthaste::inbound::{Processor, Ways};
 use posthaste::providers::Body;
 use posthaste::store::Store;
@@ -14,8 +15,9 @@ use posthaste::tracking::{Kind, Tokens};
 use posthaste::types::{Channel, MessageId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls;
 use tokio_util::sync::CancellationToken;
 
 fn ways() -> Ways {
@@ -46,17 +48,19 @@ async fn listen(store: &Store, clock: &Clock, settings: Settings) -> (SocketAddr
 }
 
 /// Says lines to a server, and gives the first word of each answer (and the text of the last).
-struct Dialogue {
-    stream: BufReader<TcpStream>,
+struct Dialogue<S> {
+    stream: BufReader<S>,
 }
 
-impl Dialogue {
-    async fn open(address: SocketAddr) -> Dialogue {
+impl Dialogue<TcpStream> {
+    async fn open(address: SocketAddr) -> Dialogue<TcpStream> {
         let mut dialogue = Dialogue { stream: BufReader::new(TcpStream::connect(address).await.unwrap()) };
         assert!(dialogue.answer().await.starts_with("220 "));
         dialogue
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     async fn answer(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -190,6 +194,108 @@ async fn a_bounce_does_to_the_address_what_its_class_says_and_a_block_does_nothi
         // Read mail leaves no text behind.
         let left = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM inbound_mail WHERE raw IS NOT NULL OR next_at IS NOT NULL";
         assert_eq!(crate::respond::read(&desk.store, left).await, [(0, 0, 0)], "{}", database.name);
+    }
+}
+
+/// A report about one or more recipients, each with its fields.
+fn report(recipients: &[(&str, &str)]) -> String {
+    let blocks: Vec<String> =
+        recipients.iter().map(|(address, fields)| format!("Final-Recipient: rfc822; {address}\r\n{fields}\r\n")).collect();
+    bounce("").replace("Final-Recipient: rfc822; somebody@example.org\r\n", &blocks.join("\r\n"))
+}
+
+/// The letter went to `pN@example.org`. What is said of another address is not said of that one.
+#[tokio::test]
+async fn a_bounce_behind_a_forwarding_suppresses_neither_the_address_we_wrote_to_nor_the_one_it_was_passed_on_to() {
+    const DELIVERED: &str = "Action: delivered\r\nStatus: 2.0.0\r\n";
+    for database in databases().await {
+        let desk = Desk::new(&database).await;
+        let passed_on = |message: i64| format!("Original-Recipient: rfc822; p{message}@example.org\r\n{INVALID}");
+        let reports = [
+            (1, report(&[("somebody@elsewhere.example", &passed_on(1))])),
+            (2, report(&[("somebody@elsewhere.example", INVALID)])),
+            (3, report(&[("owner@elsewhere.example", OWNER)])),
+            // A list of several: ours has arrived.
+            (4, report(&[("somebody@elsewhere.example", INVALID), ("P4@Example.org", DELIVERED)])),
+            // The address itself, and another name of it in the same house.
+            (5, report(&[("p5@example.org", INVALID)])),
+            (6, report(&[("p6@mailbox.example.org", INVALID)])),
+            // Ours has failed too.
+            (7, report(&[("somebody@elsewhere.example", QUOTA), ("p7@example.org", INVALID)])),
+        ];
+        for (message, raw) in &reports {
+            let path = desk.path(*message);
+            desk.take("", &path, raw).await;
+        }
+        assert_eq!(desk.suppressed().await, [(5, 1, 0), (6, 1, 0), (7, 1, 0)], "{}", database.name);
+        assert_eq!(desk.events("message.bounced").await, [1, 2, 3, 5, 6, 7], "{}", database.name);
+        assert_eq!(desk.events("message.delivered").await, [4], "{}", database.name);
+        let withdrawn = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM consents";
+        assert_eq!(
+            crate::respond::read(&desk.store, withdrawn).await,
+            [(0, 0, 0)],
+            "{}: whose mailbox that is agreed to nothing",
+            database.name
+        );
+        let soft = "SELECT customer_id, CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM events WHERE properties ->> 'bounce' = 'soft' ORDER BY customer_id";
+        assert_eq!(crate::respond::read(&desk.store, soft).await, [(1, 0, 0), (2, 0, 0), (3, 0, 0)], "{}", database.name);
+        let told = "SELECT COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM events WHERE properties ->> 'text' LIKE 'passed on to another address%'";
+        assert_eq!(crate::respond::read(&desk.store, told).await, [(3, 0, 0)], "{}", database.name);
+        // For weeks: then nobody reads what is sent there.
+        for day in 1..=4 {
+            desk.clock.advance_to(crate::respond::accepted() + TimeDelta::days(day * 8));
+            let path = desk.path(1);
+            desk.take("", &path, &reports[0].1).await;
+        }
+        assert_eq!(desk.suppressed().await[0], (1, 5, 0), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_with_a_nul_in_it_is_read_like_any_other_and_takes_no_other_with_it() {
+    for database in databases().await {
+        let desk = Desk::new(&database).await;
+        let strange = bounce(QUOTA).replace("Mailbox full", "Mailbox\0full");
+        let mail = |message: i64, sender: &str, raw: &str| NewMail {
+            sender: sender.into(),
+            recipients: vec![desk.path(message)],
+            raw: raw.into(),
+            received_at: desk.clock.now(),
+        };
+        let answer = format!("From: a\r\nSubject: Re: \0\r\nIn-Reply-To: {}\r\n\r\nA \0 in a text\r\n", about(2));
+        for mail in [mail(1, "", &strange), mail(2, "ada\0@example.org", &answer), mail(3, "", &bounce(INVALID))] {
+            assert!(desk.store.keep_mail(&mail).await.unwrap(), "{}", database.name);
+        }
+        desk.read().await;
+        assert_eq!(desk.events("message.bounced").await, [1, 3], "{}", database.name);
+        assert_eq!(desk.events("message.replied").await, [2], "{}", database.name);
+        assert_eq!(desk.suppressed().await, [(3, 1, 0)], "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_is_passed_on_again_after_a_crash_is_the_same_letter_and_says_so() {
+    for database in databases().await {
+        let desk = Desk::new(&database).await;
+        let raw = format!("Message-ID: <its-own@example.org>\r\nSubject: Re: a\r\nReferences: {}\r\n\r\nHello?\r\n", about(1));
+        desk.take("ada@example.org", "x@answers.shop.example", &raw).await;
+        // The provider took it, and the process died before it was written down.
+        let again = "UPDATE inbound_mail SET state = 2, next_at = 0, sender = 'ada@example.org', raw = $1";
+        posthaste::on_writer!(&desk.store, pool => { sqlx::query(again).bind(raw.as_bytes()).execute(pool).await.unwrap(); });
+        desk.clock.advance_to(desk.clock.now() + TimeDelta::minutes(7));
+        desk.read().await;
+        let letters = desk.outbox.letters.lock().unwrap().clone();
+        let texts: Vec<String> = letters
+            .iter()
+            .map(|letter| match &letter.body {
+                Body::Email { mime, .. } => String::from_utf8_lossy(mime).into_owned(),
+                _ => panic!("no email"),
+            })
+            .collect();
+        let [first, second] = texts.as_slice() else { panic!("{}: {} letters", database.name, texts.len()) };
+        assert!(second.contains("X-Posthaste-Forwarded: yes; try 2, it may have come before\r\n"), "{second}");
+        assert_eq!(first, &second.replace("; try 2, it may have come before", ""), "{}", database.name);
+        assert_eq!(letters[0].key, letters[1].key, "a provider that knows a request again takes it once");
     }
 }
 
@@ -373,6 +479,60 @@ async fn the_listener_takes_mail_for_us_and_is_no_relay() {
 }
 
 #[tokio::test]
+async fn the_listener_speaks_tls_with_a_certificate_of_its_own_and_forgets_what_was_said_before() {
+    let database = crate::databases::sqlite().await;
+    let desk = Desk::new(&database).await;
+    let made = rcgen::generate_simple_self_signed(["in.shop.example".to_string()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("chain.pem"), made.cert.pem()).unwrap();
+    let read = |certificate: &str, key: &str| ServerTls::read(certificate, key, folder.path());
+    assert!(read("nothing.pem", "key.pem").is_err_and(|error| error.to_string().contains("nothing.pem")));
+    assert!(read("chain.pem", "-----BEGIN nonsense").is_err_and(|error| error.to_string().contains("inbound.key")));
+    let tls = read("chain.pem", &made.signing_key.serialize_pem()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let door = Door::new(desk.store.clone(), desk.clock.clone(), tokens(), Settings::new("in.shop.example", false), ways());
+    tokio::spawn(serve(listener, door.clone(), stop.clone()));
+    // Without a certificate it is not offered, and not taken.
+    let mut dialogue = Dialogue::open(address).await;
+    dialogue.say("EHLO mx.example").await;
+    assert!(dialogue.say("STARTTLS").await.starts_with("502"));
+    door.set_tls(Some(tls));
+    // A command behind it, which came unprotected, ends the session.
+    let mut dialogue = Dialogue::open(address).await;
+    dialogue.say("EHLO mx.example").await;
+    assert!(dialogue.say("STARTTLS\r\nMAIL FROM:<evil@example.org>").await.starts_with("501"));
+    let mut dialogue = Dialogue::open(address).await;
+    dialogue.stream.get_mut().write_all(b"EHLO mx.example\r\n").await.unwrap();
+    let mut offered = String::new();
+    while !offered.contains("250 SMTPUTF8") {
+        dialogue.stream.read_line(&mut offered).await.unwrap();
+    }
+    assert!(offered.contains("250-STARTTLS\r\n"), "{offered}");
+    assert!(dialogue.say("MAIL FROM:<>").await.starts_with("250"));
+    assert!(dialogue.say("STARTTLS").await.starts_with("220"));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let name = rustls::pki_types::ServerName::try_from("in.shop.example").unwrap();
+    let stream = connector.connect(name, dialogue.stream.into_inner()).await.unwrap();
+    let mut dialogue = Dialogue { stream: BufReader::new(stream) };
+    assert!(dialogue.say(&format!("RCPT TO:<{}>", desk.path(1))).await.starts_with("503"), "the sender was said before");
+    assert!(dialogue.say("EHLO mx.example").await.starts_with("250 "));
+    assert!(dialogue.say("STARTTLS").await.starts_with("503"));
+    assert_eq!(dialogue.mail("", &desk.path(1), &bounce(INVALID)).await, "250 2.0.0 kept");
+    desk.read().await;
+    assert_eq!(desk.suppressed().await, [(1, 1, 0)]);
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn mails_that_come_at_once_have_so_much_room_together_and_no_more() {
     for database in databases().await {
         let desk = Desk::new(&database).await;
@@ -474,6 +634,8 @@ fn what_inbound_cannot_mean_is_a_problem() {
         ("{ listen: everywhere }", "is no address to listen at"),
         ("{ listen: 0.0.0.0:25, domains: [ a.example ], forward_replies_to: desk@a.example }", "would come back to us"),
         ("{ listen: 0.0.0.0:25, protocol: smpt }", "smpt"),
+        ("{ listen: 0.0.0.0:25, certificate: chain.pem }", "stands without `key`"),
+        ("{ listen: 0.0.0.0:25, certificate: chain.pem, key: \"${KEY_FILE}\" }", ""),
         ("{ mailbox: { host: a.example, user: b, password: plain } }", "plain"),
         ("{ mailbox: { host: a.example, user: b, password: \"${P}\" }, listen: \"${MAIL_LISTEN}\" }", ""),
     ] {

@@ -2,8 +2,9 @@
 
 use crate::databases::databases;
 use crate::world::{World, advertising};
+use posthaste::clock::Clock;
 use posthaste::plan::Planner;
-use posthaste::providers::Outcome;
+use posthaste::providers::{Outcome, Outgoing, Provider, Sending};
 use posthaste::store::Store;
 use posthaste::store::blocks::{Again, Which};
 use posthaste::store::definitions::Loaded;
@@ -11,6 +12,7 @@ use posthaste::store::ledger::{Answer, Batch, Claim, Mark};
 use posthaste::store::nodes::Working;
 use posthaste::store::runs::{Finish, Looked};
 use posthaste::types::{Channel, ConsentState, MessageState, NodeId, Time};
+use std::sync::{Arc, Mutex};
 
 const SALE: &str = advertising!(
     "audience: { segment: everyone, holdout: 0% }\n",
@@ -65,6 +67,91 @@ async fn a_busy_receiver_is_tried_again_and_a_refusal_suppresses() {
         );
         assert_eq!(world.number("SELECT COUNT(*) FROM runs WHERE state = 4").await, 1);
         assert_eq!(world.number("SELECT COUNT(*) FROM blocks").await, 0);
+    }
+}
+
+/// Wants to be left alone for twenty seconds when it is asked first, as an answer 429 with `Retry-After` says it.
+struct Stopping {
+    clock: Clock,
+    until: Mutex<Option<Time>>,
+    asked: Mutex<Vec<Time>>,
+}
+
+impl Provider for Stopping {
+    fn name(&self) -> &str {
+        "stopping"
+    }
+    fn channel(&self) -> Channel {
+        Channel::Email
+    }
+    fn width(&self) -> usize {
+        1
+    }
+    fn pause(&self) -> Option<std::time::Duration> {
+        let until = (*self.until.lock().unwrap())?;
+        (until - self.clock.now()).to_std().ok().filter(|pause| !pause.is_zero())
+    }
+    fn send<'a>(&'a self, _: &'a Outgoing) -> Sending<'a> {
+        let now = self.clock.now();
+        self.asked.lock().unwrap().push(now);
+        let first = self.until.lock().unwrap().is_none();
+        if first {
+            *self.until.lock().unwrap() = Some(now + chrono::TimeDelta::seconds(20));
+        }
+        let after = Some(std::time::Duration::from_secs(20));
+        Box::pin(std::future::ready(match first {
+            true => Outcome::Later { after, throttled: true, reply: "429 too many requests".into() },
+            false => Outcome::Accepted { id: None, reply: "202".into() },
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_provider_asks_to_be_left_alone_goes_when_that_is_over_and_no_try_is_counted() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("sale", SALE);
+        world.person("ada@example.org").await;
+        let stopping = Arc::new(Stopping { clock: world.clock.clone(), until: Mutex::default(), asked: Mutex::default() });
+        world.others.push(stopping.clone());
+        world.only_others = true;
+        world.apply().await;
+        world.run_until("2027-03-01T10:05:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 1, accepted 1", "{}", database.name);
+        let asked = stopping.asked.lock().unwrap().clone();
+        let [first, second] = asked.as_slice() else { panic!("{}: {asked:?}", database.name) };
+        let waited = (*second - *first).num_seconds();
+        assert!((20..=22).contains(&waited), "{}: after {waited} seconds", database.name);
+        assert_eq!(world.number("SELECT CAST(attempts AS BIGINT) FROM messages").await, 1, "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_never_gets_an_answer_is_sent_five_times_and_then_waits_for_a_person() {
+    for database in databases().await {
+        let world = world(&database, NOTICE, &["ada@example.org"]).await;
+        let nothing = Outcome::Unknown { reply: "no complete answer in time".into() };
+        *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), "2027-03-09T00:00:00Z".parse().unwrap(), nothing));
+        world.run_until("2027-03-05T00:00:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 1, uncertain 1", "{}", database.name);
+        assert_eq!(world.outbox.in_vain.lock().unwrap().len(), 5, "{}: each of them may have arrived", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_says_whose_the_mailbox_is_now_ends_the_consent_too() {
+    for database in databases().await {
+        let world = world(&database, SALE, &["ada@example.org"]).await;
+        let reply = "550 5.7.17 mailbox owner has changed";
+        let outcome = posthaste::providers::email::reply::classify(550, &reply[4..]).outcome(550, reply.into());
+        *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), "2027-03-02T00:00:00Z".parse().unwrap(), outcome));
+        world.run_until("2027-03-01T10:05:00Z").await;
+        assert_eq!(world.sums("sale").await, "selected 1, failed 1", "{}", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM suppressions WHERE reason = 1").await, 1, "{}", database.name);
+        let withdrawn =
+            "SELECT COUNT(*) FROM consents WHERE state = 4 AND topic = '*' AND channel = 1 AND source = 'obedient: owner_changed'";
+        assert_eq!(world.number(withdrawn).await, 1, "{}", database.name);
+        assert_eq!(world.number("SELECT COUNT(*) FROM consent_state WHERE state = 4 AND topic = '*'").await, 1, "{}", database.name);
     }
 }
 

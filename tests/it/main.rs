@@ -39,6 +39,7 @@ mod ledger;
 mod limits;
 mod machines;
 mod inbound;
+mod intake_kill;
 mod plan;
 mod policy;
 mod urgent;

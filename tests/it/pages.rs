@@ -253,7 +253,7 @@ async fn leaving_everything_closes_every_channel_and_counts_as_an_unsubscription
 #[tokio::test]
 async fn of_an_erased_person_nothing_is_left_to_choose() {
     for world in worlds().await {
-        world.store.erase_customer(1, "ada", world.clock.now()).await.unwrap();
+        world.store.erase_customer(1, None, "ada", world.clock.now()).await.unwrap();
         for (letter, kind, body) in [('p', Kind::Preferences, "save=1&offers%2Femail=1"), ('k', Kind::Confirm, "confirm=1")] {
             let path = world.path(letter, kind, 1);
             assert_eq!(world.get(&path).await.status, 410, "{}", world.name);

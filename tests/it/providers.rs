@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use posthaste::providers::email::mime::{Letter, ListUnsubscribe, Mailbox, build};
-use posthaste::providers::{Body, LookState, Outcome, Outgoing, Provider, open};
+use posthaste::providers::{Body, Found, LookState, Outcome, Outgoing, Provider, Sought, open};
 use posthaste::types::{Channel, Class, MessageId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -115,7 +115,7 @@ fn outgoing(channel: Channel, number: i64) -> Outgoing {
     };
     let body = match channel {
         Channel::Email => Body::Email { from: "news@mail.shop.example".into(), to: to.clone(), mime: build(&letter).unwrap() },
-        _ => Body::Sms { sender: "SHOP".into(), to: "+380501112233".into(), text: "Привіт".into(), parts: 1 },
+        _ => Body::Sms { sender: "SHOP".into(), to: "+380501112233".into(), text: "Привіт".into(), parts: 1, lasts: None },
     };
     Outgoing { message: MessageId(number), body, key: format!("{number:032x}") }
 }
@@ -421,5 +421,94 @@ async fn every_kind_tells_whether_its_login_is_right() {
         assert_eq!(provider.look().await.state, LookState::Wrong, "{kind}");
         assert_eq!(provider.look().await.state, LookState::Silent, "{kind}");
         assert_eq!(told.arrived.lock().unwrap().len(), 2, "{kind}");
+    }
+}
+
+/// What is sought at each of those that can be searched, and what the list says that has it.
+#[tokio::test]
+async fn a_message_whose_answer_nobody_heard_is_found_at_those_who_have_lists() {
+    let at = |text: &str| text.parse().unwrap();
+    let sought = |to: &str| Sought {
+        reference: "7-0123456789abcdef".into(),
+        to: to.into(),
+        from: at("2027-03-01T09:55:00Z"),
+        until: at("2027-03-01T11:00:00Z"),
+        known: vec!["SM0".into()],
+    };
+    let (ours, another) = ("7-0123456789abcdef", "8-0123456789abcdef");
+    let event = |reference: &str, id: &str| json!({ "user-variables": { "posthaste_message": reference }, "message": { "headers": { "message-id": id } } });
+    let text = |sid: &str, direction: &str, time: &str| json!({ "sid": sid, "direction": direction, "date_created": format!("Mon, 01 Mar 2027 {time} +0000") });
+    let cases = [
+        (
+            "mailgun",
+            "ada@example.org",
+            vec!["/v3/mg.shop.example/events?event=accepted&recipient=ada%40example.org&begin=1803894900&end=1803898800&limit=300"],
+            json!({ "items": [event(another, "a@b"), event(ours, "n-1@b")] }),
+            json!({ "items": [event(another, "a@b")] }),
+            "<n-1@b>",
+        ),
+        (
+            "postmark",
+            "ada@example.org",
+            vec![
+                "/messages/outbound?count=50&offset=0&recipient=ada%40example.org&metadata_posthaste_message=7-0123456789abcdef&messagestream=broadcast",
+                "/messages/outbound?count=50&offset=0&recipient=ada%40example.org&metadata_posthaste_message=7-0123456789abcdef&messagestream=outbound",
+            ],
+            json!({ "TotalCount": 1, "Messages": [{ "MessageID": "n-1", "Metadata": { "posthaste_message": ours } }] }),
+            json!({ "TotalCount": 1, "Messages": [{ "MessageID": "n-0", "Metadata": { "posthaste_message": another } }] }),
+            "n-1",
+        ),
+        (
+            "sparkpost",
+            "ada@example.org",
+            vec![
+                "/api/v1/events/message?events=injection&recipients=ada%40example.org&from=2027-03-01T09%3A55%3A00Z&to=2027-03-01T11%3A00%3A00Z&per_page=1000",
+            ],
+            json!({ "results": [{ "transmission_id": "n-1", "rcpt_meta": { "posthaste_message": ours } }] }),
+            json!({ "results": [{ "transmission_id": "n-0", "rcpt_meta": {} }] }),
+            "n-1",
+        ),
+        (
+            "twilio",
+            "+380501112233",
+            vec!["/2010-04-01/Accounts/AC1/Messages.json?To=%2B380501112233&DateSent%3E=2027-03-01&DateSent%3C=2027-03-02&PageSize=1000"],
+            json!({ "messages": [
+                text("SM9", "inbound", "10:00:01"),
+                text("SM0", "outbound-api", "10:00:02"),
+                text("SM1", "outbound-api", "10:00:03"),
+                text("SM2", "outbound-api", "15:00:00"),
+            ] }),
+            json!({ "messages": [text("SM0", "outbound-api", "10:00:02")] }),
+            "SM1",
+        ),
+    ];
+    for (kind, channel, settings, ..) in kinds() {
+        let told = Told::default();
+        let url = told.serve().await;
+        let provider = provider(kind, channel, settings, &url);
+        let Some((_, to, paths, there, not_there, number)) = cases.iter().find(|case| case.0 == kind) else {
+            assert_eq!(provider.search(&sought("ada@example.org")).await, Found::CannotBeAsked, "{kind}");
+            continue;
+        };
+        let sought = sought(to);
+        for _ in paths {
+            told.will_say(axum::Json(not_there.clone()));
+        }
+        assert_eq!(provider.search(&sought).await, Found::NotThere, "{kind}");
+        let asked: Vec<String> = told.arrived.lock().unwrap().iter().map(|one| one.path.clone()).collect();
+        assert_eq!(asked, *paths, "{kind}");
+        assert!(told.arrived.lock().unwrap().iter().all(|one| one.method == Method::GET && one.body.is_empty()), "{kind}");
+        told.will_say(axum::Json(there.clone()));
+        assert_eq!(provider.search(&sought).await, Found::Taken(number.to_string()), "{kind}");
+        // What says nothing is no "not there".
+        for answer in [
+            StatusCode::UNAUTHORIZED.into_response(),
+            StatusCode::TOO_MANY_REQUESTS.into_response(),
+            axum::Json(json!({})).into_response(),
+            "no JSON".into_response(),
+        ] {
+            told.will_say(answer);
+            assert!(matches!(provider.search(&sought).await, Found::Silent(_)), "{kind}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls;
 
 fn provider(port: u16, more: Value) -> Arc<dyn Provider> {
     let mut values = json!({ "host": "127.0.0.1", "port": port, "user": "shop", "password": "s3cret", "timeout": "5 seconds" });
@@ -25,7 +26,7 @@ fn provider(port: u16, more: Value) -> Arc<dyn Provider> {
 }
 
 fn sms(number: i64, text: &str) -> Outgoing {
-    let body = Body::Sms { sender: "SHOP".into(), to: format!("+38050{number:07}"), text: text.into(), parts: 1 };
+    let body = Body::Sms { sender: "SHOP".into(), to: format!("+38050{number:07}"), text: text.into(), parts: 1, lasts: None };
     Outgoing { message: MessageId(number), body, key: format!("{number:032x}") }
 }
 
@@ -185,6 +186,84 @@ async fn what_is_told_is_answered_when_it_is_stored_and_torn_or_unreadable_frame
     assert_eq!((id.as_str(), to.as_str()), ("a1b", "380500000001"), "hexadecimal, as the answer would have been");
     assert!(matches!(&told[1], Told::Text(text) if text.text == "СТОП" && text.from == "380500000001" && text.part.is_none()));
     assert_eq!(told.len(), 2);
+}
+
+/// What a submit asks for: the receipt's byte and the validity period.
+fn asked_for(body: &[u8]) -> (u8, String) {
+    // service_type, source (2 bytes and text), destination (2 bytes and text), esm_class, protocol, priority, schedule, validity, receipt
+    let mut rest = body;
+    let text = |rest: &mut &[u8]| {
+        let end = rest.iter().position(|byte| *byte == 0).unwrap();
+        let text = String::from_utf8(rest[..end].to_vec()).unwrap();
+        *rest = &rest[end + 1..];
+        text
+    };
+    text(&mut rest);
+    for _ in 0..2 {
+        rest = &rest[2..];
+        text(&mut rest);
+    }
+    rest = &rest[3..];
+    text(&mut rest);
+    let validity = text(&mut rest);
+    (rest[0], validity)
+}
+
+#[tokio::test]
+async fn each_part_asks_for_a_receipt_and_a_text_dies_with_its_campaign_over_tls_too() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let operator = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            // Whoever does not trust us goes away.
+            let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
+            loop {
+                let mut head = [0; 16];
+                if stream.read_exact(&mut head).await.is_err() {
+                    break;
+                }
+                let at = |place: usize| u32::from_be_bytes(head[place..place + 4].try_into().unwrap());
+                let mut body = vec![0; at(0) as usize - 16];
+                stream.read_exact(&mut body).await.unwrap();
+                if at(4) == SUBMIT {
+                    asked.push(asked_for(&body));
+                }
+                let answer = format!("{:X}\0", 0xA0 + asked.len());
+                let mut frame = (16 + answer.len() as u32).to_be_bytes().to_vec();
+                [at(4) | ANSWER, 0, at(12)].iter().for_each(|word| frame.extend_from_slice(&word.to_be_bytes()));
+                frame.extend_from_slice(answer.as_bytes());
+                stream.write_all(&frame).await.unwrap();
+                if asked.len() == 4 {
+                    return asked;
+                }
+            }
+        }
+    });
+    let secure = json!({ "host": "localhost", "security": "tls" });
+    let stranger = provider(port, secure.clone()).send(&sms(1, "Hello")).await;
+    assert_eq!(word(&stranger), "broken", "{stranger:?}");
+    let mut trusting = secure;
+    trusting["trust"] = json!(made.cert.pem());
+    let provider = provider(port, trusting);
+    let mut long = sms(1, &"a".repeat(400));
+    long.lasts(Duration::from_secs(26 * 3600 + 61));
+    let Outcome::Accepted { id, .. } = provider.send(&long).await else { panic!() };
+    assert_eq!(id.as_deref(), Some("a1 a2 a3"), "all of them");
+    assert_eq!(word(&provider.send(&sms(2, "Hello")).await), "accepted");
+    let asked = operator.await.unwrap();
+    let day = (1, "000001020101000R".to_string());
+    assert_eq!(asked, [day.clone(), day.clone(), day, (1, String::new())]);
 }
 
 #[tokio::test]

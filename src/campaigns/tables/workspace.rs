@@ -142,6 +142,13 @@ static INBOUND: Table = Table {
         optional("protocol", Shape::Word(&PROTOCOL), "smtp", "smtp, or lmtp for a mail server on the same machine"),
         optional("hello", Shape::Host, "localhost", "The name by which the listener greets"),
         optional(
+            "certificate",
+            Shape::Text,
+            "no TLS",
+            "File with the listener's certificate and its chain (PEM), for STARTTLS; may be \"${NAME}\"",
+        ),
+        optional("key", Shape::Text, "no TLS", "File with the certificate's private key (PEM); may be \"${NAME}\""),
+        optional(
             "domains",
             Shape::List(&Shape::Host),
             "the domains of `bounces`",

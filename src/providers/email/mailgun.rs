@@ -6,7 +6,7 @@ use crate::providers::http::answer::found;
 use crate::providers::http::request::basic;
 use crate::providers::http::{Answer, Api, ByHttp, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE};
+use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE, Sought};
 use crate::types::Channel;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::sync::Arc;
@@ -62,6 +62,23 @@ impl Api for Mailgun {
             true => answer.accepted(found(&answer.value(), "id")),
             false => answer.by_status(false),
         }
+    }
+
+    /// Its events of this person: what it has accepted bears our variable.
+    fn search(&self, sought: &Sought) -> Vec<Request> {
+        let (begin, end) = (sought.from.timestamp().to_string(), sought.until.timestamp().to_string());
+        let fields = [("event", "accepted"), ("recipient", &sought.to), ("begin", &begin), ("end", &end), ("limit", "300")];
+        let request = Request::query(&format!("{}/v3/{}/events", self.url, self.domain), &fields);
+        vec![request.header(AUTHORIZATION, self.login.clone())]
+    }
+
+    fn found(&self, answer: &Answer, sought: &Sought) -> Result<Option<String>, String> {
+        answer.row("items", |event| {
+            let is_it = found(event, &format!("user-variables.{REFERENCE}")).as_deref() == Some(sought.reference.as_str());
+            let number = found(event, "message.headers.message-id").filter(|_| is_it)?;
+            // As the answer to the message would have said it.
+            Some(format!("<{}>", number.trim_matches(['<', '>'])))
+        })
     }
 
     fn look(&self) -> Option<Request> {

@@ -9,7 +9,7 @@ use crate::providers::http::gather::{Batch, Gathering, Read};
 use crate::providers::http::request::secret;
 use crate::providers::http::{Answer, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE};
+use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE, Sought};
 use crate::types::{Channel, Failure};
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
@@ -107,6 +107,28 @@ impl Batch for Postmark {
             },
             _ => Read::All(answer.by_status(true)),
         }
+    }
+
+    /// Its messages to this person under our metadata, in either stream: a search is of one.
+    fn search(&self, sought: &Sought) -> Vec<Request> {
+        let name = format!("metadata_{REFERENCE}");
+        let mut streams = vec![self.stream.as_str(), self.transactional_stream.as_str()];
+        streams.dedup();
+        let request = |stream: &str| {
+            let fields =
+                [("count", "50"), ("offset", "0"), ("recipient", &sought.to), (&name, &sought.reference), ("messagestream", stream)];
+            Request::query(&format!("{}/messages/outbound", self.url), &fields)
+                .named("accept", HeaderValue::from_static("application/json"))
+                .named("x-postmark-server-token", self.login.clone())
+        };
+        streams.into_iter().map(request).collect()
+    }
+
+    fn found(&self, answer: &Answer, sought: &Sought) -> Result<Option<String>, String> {
+        answer.row("Messages", |message| {
+            let is_it = found(message, &format!("Metadata.{REFERENCE}")).as_deref() == Some(sought.reference.as_str());
+            found(message, "MessageID").filter(|_| is_it)
+        })
     }
 
     fn look(&self) -> Option<Request> {

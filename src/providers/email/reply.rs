@@ -50,7 +50,8 @@ impl Class {
         let later =
             |after: Option<u64>, throttled: bool, reply: String| Outcome::Later { after: after.map(Duration::from_secs), throttled, reply };
         match self {
-            Class::Invalid | Class::OwnerChanged => refused(Failure::InvalidAddress, true, reply),
+            Class::Invalid => refused(Failure::InvalidAddress, true, reply),
+            Class::OwnerChanged => refused(Failure::OwnerChanged, true, reply),
             Class::Domain => refused(Failure::InvalidDomain, false, reply),
             Class::Inactive => refused(Failure::Inactive, false, reply),
             Class::Size => refused(Failure::TooLarge, false, reply),

@@ -7,7 +7,7 @@ use crate::providers::http::answer::found;
 use crate::providers::http::request::secret;
 use crate::providers::http::{Answer, Api, ByHttp, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE};
+use crate::providers::{Look, Outcome, Outgoing, Provider, REFERENCE, Sought};
 use crate::types::{Channel, Failure};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
@@ -72,6 +72,21 @@ impl Api for SparkPost {
             420 => answer.later_after(Duration::from_secs(3600)),
             _ => answer.by_status(false),
         }
+    }
+
+    /// Its events of this person: what it has taken in bears our metadata.
+    fn search(&self, sought: &Sought) -> Vec<Request> {
+        let time = |at: crate::types::Time| at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (from, to) = (time(sought.from), time(sought.until));
+        let fields = [("events", "injection"), ("recipients", sought.to.as_str()), ("from", &from), ("to", &to), ("per_page", "1000")];
+        vec![Request::query(&format!("{}/api/v1/events/message", self.url), &fields).header(AUTHORIZATION, self.login.clone())]
+    }
+
+    fn found(&self, answer: &Answer, sought: &Sought) -> Result<Option<String>, String> {
+        answer.row("results", |event| {
+            let is_it = found(event, &format!("rcpt_meta.{REFERENCE}")).as_deref() == Some(sought.reference.as_str());
+            found(event, "transmission_id").filter(|_| is_it)
+        })
     }
 
     fn look(&self) -> Option<Request> {

@@ -151,6 +151,16 @@ fn instant(text: &str) -> Option<Time> {
     chrono::DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc())
 }
 
+impl Answer {
+    /// The first of the rows at `path` for which `number` gives one; the error says that there are no rows.
+    pub fn row(&self, path: &str, number: impl Fn(&Value) -> Option<String>) -> Result<Option<String>, String> {
+        match self.value().get(path) {
+            Some(Value::Array(rows)) => Ok(rows.iter().find_map(number)),
+            _ => Err(self.reply()),
+        }
+    }
+}
+
 /// The text or number at a dotted path; numbers in the path are places in a list.
 pub(crate) fn found(body: &Value, path: &str) -> Option<String> {
     let value = path.split('.').try_fold(body, |value, step| match value {

@@ -6,7 +6,7 @@
 
 use super::{Answer, Caller, Options, Request};
 use crate::providers::settings::Error;
-use crate::providers::{Look, Looking, Outcome, Outgoing, Provider, Sending};
+use crate::providers::{Look, Looking, Outcome, Outgoing, Provider, Searching, Sending, Sought};
 use crate::types::Channel;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -35,6 +35,14 @@ pub(crate) trait Batch: Send + Sync {
     }
     fn looked(&self, answer: &Answer) -> Look {
         Look::by_status(answer)
+    }
+    /// As [`super::Api::search`].
+    fn search(&self, _sought: &Sought) -> Vec<Request> {
+        Vec::new()
+    }
+    /// As [`super::Api::found`].
+    fn found(&self, answer: &Answer, _sought: &Sought) -> Result<Option<String>, String> {
+        Err(answer.reply())
     }
 }
 
@@ -172,5 +180,8 @@ impl<B: Batch> Provider for Gathering<B> {
     }
     fn look(&self) -> Looking<'_> {
         Box::pin(self.caller.look(self.batch.look(), |answer| self.batch.looked(answer)))
+    }
+    fn search<'a>(&'a self, sought: &'a Sought) -> Searching<'a> {
+        Box::pin(self.caller.search(self.batch.search(sought), |answer| self.batch.found(answer, sought)))
     }
 }

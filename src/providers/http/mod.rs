@@ -13,7 +13,7 @@ pub(crate) use answer::Answer;
 pub(crate) use request::Request;
 
 use super::settings::{Error, Keys};
-use super::{Look, Looking, Outcome, Outgoing, Provider, Sending};
+use super::{Found, Look, Looking, Outcome, Outgoing, Provider, Searching, Sending, Sought};
 use crate::types::Channel;
 use pace::Pace;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,6 +109,26 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Asks for lists until one of them has what is sought; `read` gives its number, or says why a list cannot be read.
+    pub async fn search(&self, requests: Vec<Request>, read: impl Fn(&Answer) -> Result<Option<String>, String>) -> Found {
+        let mut found = Found::CannotBeAsked;
+        for request in requests {
+            found = match self.ask(request).await {
+                Ok(answer) if answer.is_success() => match read(&answer) {
+                    Ok(Some(number)) => return Found::Taken(number),
+                    Ok(None) => Found::NotThere,
+                    Err(why) => return Found::Silent(why),
+                },
+                Ok(answer) => return Found::Silent(answer.reply()),
+                Err(Outcome::Unreachable { reply, .. } | Outcome::Unknown { reply }) => return Found::Silent(reply),
+                Err(other) => return Found::Silent(format!("{other:?}")),
+            };
+        }
+        found
+    }
+}
+
 fn unanswered(error: reqwest::Error) -> Outcome {
     let before = error.is_connect() || error.is_builder();
     // Only the host: the rest of an address may hold a token.
@@ -148,6 +168,14 @@ pub(crate) trait Api: Send + Sync {
     }
     fn looked(&self, answer: &Answer) -> Look {
         Look::by_status(answer)
+    }
+    /// Requests for lists in which a message stands that was taken; none where there are no such lists.
+    fn search(&self, _sought: &Sought) -> Vec<Request> {
+        Vec::new()
+    }
+    /// The number of what is sought in such a list; the error says why the list cannot be read.
+    fn found(&self, answer: &Answer, _sought: &Sought) -> Result<Option<String>, String> {
+        Err(answer.reply())
     }
     /// The provider says in the answer to [`Api::look`] how fast it takes messages: it is asked before the first one.
     fn tells_its_rate(&self) -> bool {
@@ -243,5 +271,8 @@ impl<A: Api> Provider for ByHttp<A> {
     }
     fn look(&self) -> Looking<'_> {
         Box::pin(self.look_at_account())
+    }
+    fn search<'a>(&'a self, sought: &'a Sought) -> Searching<'a> {
+        Box::pin(self.caller.search(self.api.search(sought), |answer| self.api.found(answer, sought)))
     }
 }

@@ -13,30 +13,60 @@ const LONGEST_WINDOW: f64 = 3600.0;
 /// Names of "how many are left" and "when there are more", as providers write them.
 const LEFT: [(&str, &str); 2] = [("x-ratelimit-remaining", "x-ratelimit-reset"), ("x-sib-ratelimit-remaining", "x-sib-ratelimit-reset")];
 
+/// Without a word on how long, each time that it is told again: twice as long, up to this.
+const LONGEST_USUAL: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
-pub(super) struct Pace {
-    until: Mutex<Option<Instant>>,
+pub(super) struct Pace(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    until: Option<Instant>,
+    /// How long the last wait was for which it did not say how long.
+    usual: Option<Duration>,
 }
 
 impl Pace {
     /// Listens to an answer.
     pub fn heard(&self, answer: &Answer) {
-        if let Some(wait) = wait(answer) {
-            let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-            *until = (*until).max(Some(Instant::now() + wait));
-        }
+        self.heard_at(answer, Instant::now());
+    }
+
+    fn heard_at(&self, answer: &Answer, now: Instant) {
+        let asked = wait(answer);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = match (answer.status, asked) {
+            (_, Some(asked)) => asked,
+            // Those that were under way together are told together.
+            (429, None) if state.until.is_some_and(|until| until > now) => return,
+            (429, None) => {
+                let wait = state.usual.map_or(USUAL, |last| (last * 2).min(LONGEST_USUAL));
+                state.usual = Some(wait);
+                wait
+            }
+            (200..=299, None) => {
+                state.usual = None;
+                return;
+            }
+            (_, None) => return,
+        };
+        state.until = state.until.max(Some(now + wait));
     }
 
     pub fn pause(&self) -> Option<Duration> {
-        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.map(|until| until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
+        self.pause_at(Instant::now())
+    }
+
+    fn pause_at(&self, now: Instant) -> Option<Duration> {
+        let until = self.0.lock().unwrap_or_else(PoisonError::into_inner).until;
+        until.map(|until| until.saturating_duration_since(now)).filter(|pause| !pause.is_zero())
     }
 }
 
-/// How long an answer wants us to wait.
+/// How long an answer wants us to wait, where it says so.
 fn wait(answer: &Answer) -> Option<Duration> {
     match answer.status {
-        429 => Some(answer.retry_after().or_else(|| used_up(answer)).unwrap_or(USUAL)),
+        429 => answer.retry_after().or_else(|| used_up(answer)),
         503 => answer.retry_after(),
         _ => used_up(answer),
     }
@@ -81,7 +111,7 @@ mod tests {
             (201, vec![(left, "0"), (again, "12")], Some(12)),
             (429, vec![(left, "0"), (again, "12")], Some(12)),
             (429, vec![("retry-after", "7")], Some(7)),
-            (429, vec![], Some(1)),
+            (429, vec![], None),
             (503, vec![], None),
             (503, vec![("retry-after", "9")], Some(9)),
         ] {
@@ -98,5 +128,21 @@ mod tests {
         pace.heard(&Answer::of(429, "").with("retry-after", "90"));
         pace.heard(&Answer::of(429, ""));
         assert!(pace.pause().is_some_and(|pause| pause > Duration::from_secs(80)));
+    }
+
+    #[test]
+    fn a_provider_that_does_not_say_how_long_is_left_alone_for_longer_each_time() {
+        let (pace, mut now) = (Pace::default(), Instant::now());
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            // Two that were under way together.
+            pace.heard_at(&Answer::of(429, ""), now);
+            pace.heard_at(&Answer::of(429, ""), now);
+            assert_eq!(pace.pause_at(now), Some(Duration::from_secs(seconds)));
+            now += Duration::from_secs(seconds);
+            assert_eq!(pace.pause_at(now), None);
+        }
+        pace.heard_at(&Answer::of(202, ""), now);
+        pace.heard_at(&Answer::of(429, ""), now);
+        assert_eq!(pace.pause_at(now), Some(Duration::from_secs(1)), "it has taken one meanwhile");
     }
 }

@@ -23,6 +23,12 @@ impl Request {
         Request::new(Method::GET, url)
     }
 
+    /// A GET with these fields in its query.
+    pub fn query(url: &str, fields: &[(&str, &str)]) -> Request {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        Request::get(format!("{url}?{query}"))
+    }
+
     pub fn post(url: String) -> Request {
         Request::new(Method::POST, url)
     }

@@ -126,7 +126,7 @@ impl Api for Gateway {
     }
 
     fn request(&self, outgoing: &Outgoing) -> Result<Request, Outcome> {
-        let Text { sender, to, text } = Text::of(outgoing)?;
+        let Text { sender, to, text, .. } = Text::of(outgoing)?;
         let data = data(to, text, sender, &outgoing.key);
         let rendered = self.url.render(TEMPLATE, &data).and_then(|url| Ok((url, self.body.render(TEMPLATE, &data)?)));
         let (url, body) =

@@ -13,18 +13,21 @@ pub mod vonage;
 
 use super::{Body, Outcome, Outgoing, REFERENCE};
 use crate::types::{Channel, Failure};
+use std::time::Duration;
 
 /// A text on its way.
 struct Text<'a> {
     sender: &'a str,
     to: &'a str,
     text: &'a str,
+    /// How much longer it may be delivered.
+    lasts: Option<Duration>,
 }
 
 impl<'a> Text<'a> {
     /// Values that reach a provider hold no control characters but line breaks and tabs in the text.
     fn of(outgoing: &'a Outgoing) -> Result<Text<'a>, Outcome> {
-        let Body::Sms { sender, to, text, .. } = &outgoing.body else { return Err(outgoing.body.strange(Channel::Sms)) };
+        let Body::Sms { sender, to, text, lasts, .. } = &outgoing.body else { return Err(outgoing.body.strange(Channel::Sms)) };
         let breaks = |c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}';
         let what = if sender.chars().any(breaks) {
             "the sender"
@@ -33,7 +36,7 @@ impl<'a> Text<'a> {
         } else if text.chars().any(|c| c != '\n' && c != '\r' && c != '\t' && breaks(c)) {
             "the text"
         } else {
-            return Ok(Text { sender, to, text });
+            return Ok(Text { sender, to, text, lasts: *lasts });
         };
         Err(Outcome::Refused { class: Failure::UnsafeValue, suppress: false, reply: format!("{what} holds a control character") })
     }
@@ -62,7 +65,7 @@ mod tests {
 
     /// A text of the shop on its way, number 7.
     pub fn outgoing(to: &str, text: &str) -> Outgoing {
-        let body = Body::Sms { sender: "SHOP".into(), to: to.into(), text: text.into(), parts: 1 };
+        let body = Body::Sms { sender: "SHOP".into(), to: to.into(), text: text.into(), parts: 1, lasts: None };
         Outgoing { message: MessageId(7), body, key: "0123456789abcdef0123456789abcdef".into() }
     }
 
@@ -75,7 +78,7 @@ mod tests {
             ("SHOP", "+380501112233", "x\u{7}", Some("the text")),
             ("SHOP", "+380501112233", "x\u{2028}", Some("the text")),
         ] {
-            let body = Body::Sms { sender: sender.into(), to: to.into(), text: text.into(), parts: 1 };
+            let body = Body::Sms { sender: sender.into(), to: to.into(), text: text.into(), parts: 1, lasts: None };
             let outgoing = Outgoing { message: MessageId(7), body, key: String::new() };
             let found = match Text::of(&outgoing) {
                 Err(Outcome::Refused { class: Failure::UnsafeValue, reply, .. }) => Some(reply),

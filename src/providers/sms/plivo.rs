@@ -83,7 +83,7 @@ fn by_code(code: u16, answer: &Answer) -> Option<Outcome> {
         110 => answer.refused(Failure::TooLarge),
         10 | 60 | 90 | 100 | 420 => answer.refused(Failure::Rejected),
         50 | 70 => answer.suppress(Failure::InvalidAddress),
-        200 => answer.suppress(Failure::Rejected),
+        200 => answer.suppress(Failure::OptedOut),
         _ => return None,
     })
 }
@@ -123,7 +123,7 @@ mod tests {
             (400, error(420), "rejected"),
             (400, error(50), "invalid_address suppress"),
             (400, error(70), "invalid_address suppress"),
-            (400, error(200), "rejected suppress"),
+            (400, error(200), "opted_out suppress"),
             (400, r#"{"error": "dst parameter is not valid"}"#.to_string(), "rejected"),
             (401, String::new(), "broken"),
             (402, String::new(), "broken"),

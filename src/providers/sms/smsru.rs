@@ -112,7 +112,7 @@ fn by_code(code: u64, id: Option<String>, reply: String) -> Outcome {
         206 | 230 | 232 => later(Some(DAY), reply),
         200 | 201 | 204 | 221 | 300..=305 => Outcome::Broken { reply },
         202 | 150 => Outcome::Refused { class: Failure::InvalidAddress, suppress: true, reply },
-        209 | 215 => Outcome::Refused { class: Failure::Rejected, suppress: true, reply },
+        209 | 215 => Outcome::Refused { class: Failure::OptedOut, suppress: true, reply },
         _ => Outcome::Refused { class: Failure::Rejected, suppress: false, reply },
     }
 }
@@ -161,7 +161,7 @@ mod tests {
             (&[200, 201, 204, 221, 300, 301, 302, 303, 304, 305], "broken"),
             (&[203, 205, 207, 208, 211, 212, 213, 216, 217], "rejected"),
             (&[202, 150], "invalid_address suppress"),
-            (&[209, 215], "rejected suppress"),
+            (&[209, 215], "opted_out suppress"),
         ] {
             cases.extend(codes.iter().map(|code| (200, one(*code), expected)));
         }

@@ -88,7 +88,7 @@ fn by_code(code: Option<i64>, id: Option<String>, answer: &Answer) -> Outcome {
         Some(503) => answer.later(),
         Some(103 | 400 | 401) => answer.broken(),
         Some(305) => answer.suppress(Failure::InvalidAddress),
-        Some(404) => answer.suppress(Failure::Rejected),
+        Some(404) => answer.suppress(Failure::OptedOut),
         // The same text went to this number within the last 90 seconds: by us, or not.
         Some(427) => answer.unknown(),
         // Their own faults: nobody knows how far it came.
@@ -124,7 +124,7 @@ mod tests {
             (200, both(801, 0), "accepted f83f"),
             (200, both(0, 0), "accepted f83f"),
             (200, both(507, 0), "accepted f83f"),
-            (200, both(802, 404), "rejected suppress"),
+            (200, both(802, 404), "opted_out suppress"),
             (200, both(803, 405), "rejected"),
             (200, whole(801), "accepted"),
             (200, whole(507), "unknown"),
@@ -132,7 +132,7 @@ mod tests {
             (200, "<html>".to_string(), "unknown"),
             (200, whole(503), "later throttled"),
             (200, whole(305), "invalid_address suppress"),
-            (200, whole(404), "rejected suppress"),
+            (200, whole(404), "opted_out suppress"),
             (429, String::new(), "later throttled"),
             (502, String::new(), "unknown"),
         ];

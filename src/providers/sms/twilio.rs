@@ -7,10 +7,11 @@ use crate::providers::http::answer::found;
 use crate::providers::http::request::basic;
 use crate::providers::http::{Answer, Api, ByHttp, Options, Request};
 use crate::providers::settings::{Error, Keys};
-use crate::providers::{Look, Outcome, Outgoing, Provider};
+use crate::providers::{Look, Outcome, Outgoing, Provider, Sought};
 use crate::types::{Channel, Failure};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 struct Twilio {
@@ -69,13 +70,16 @@ impl Api for Twilio {
     }
 
     fn request(&self, outgoing: &Outgoing) -> Result<Request, Outcome> {
-        let Text { sender, to, text } = Text::of(outgoing)?;
+        let Text { sender, to, text, lasts } = Text::of(outgoing)?;
         let callback = self.status_callback.as_ref().map(|callback| with_reference(callback, outgoing));
         let mut form: Vec<(&str, &str)> = vec![("To", to), ("Body", text)];
         match &self.messaging_service {
             Some(service) => form.push(("MessagingServiceSid", service)),
             None => form.push(("From", sender)),
         }
+        // As long as it keeps a text at most.
+        let lasts = lasts.map(|lasts| lasts.as_secs().clamp(1, 36_000).to_string());
+        form.extend(lasts.as_deref().map(|seconds| ("ValidityPeriod", seconds)));
         form.extend(callback.as_deref().map(|callback| ("StatusCallback", callback)));
         let request = Request::post(format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account));
         Ok(request.header(AUTHORIZATION, self.login.clone()).form(&form))
@@ -83,6 +87,32 @@ impl Api for Twilio {
 
     fn read(&self, answer: &Answer) -> Outcome {
         read_answer(answer)
+    }
+
+    /// Its messages to this number on those days. They bear nothing of ours: what went out in that time and is none of the others that are known is it.
+    fn search(&self, sought: &Sought) -> Vec<Request> {
+        let day = |at: crate::types::Time| at.format("%Y-%m-%d").to_string();
+        let (first, last) = (day(sought.from), day(sought.until + chrono::TimeDelta::days(1)));
+        let fields = [("To", sought.to.as_str()), ("DateSent>", &first), ("DateSent<", &last), ("PageSize", "1000")];
+        let url = format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account);
+        vec![Request::query(&url, &fields).header(AUTHORIZATION, self.login.clone())]
+    }
+
+    fn found(&self, answer: &Answer, sought: &Sought) -> Result<Option<String>, String> {
+        let ours = |message: &Value| {
+            let is_out = found(message, "direction").is_some_and(|direction| direction.starts_with("outbound"));
+            let made = found(message, "date_created").and_then(|at| chrono::DateTime::parse_from_rfc2822(&at).ok())?;
+            let is_then = (sought.from..=sought.until).contains(&made.to_utc());
+            found(message, "sid").filter(|sid| is_out && is_then && !sought.known.contains(sid))
+        };
+        let all = answer.value();
+        let Some(Value::Array(messages)) = all.get("messages") else { return Err(answer.reply()) };
+        let candidates: Vec<String> = messages.iter().filter_map(ours).collect();
+        match candidates.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some(only.clone())),
+            several => Err(format!("{} messages went to this number in that time, and nothing says which is it", several.len())),
+        }
     }
 
     fn look(&self) -> Option<Request> {
@@ -126,7 +156,7 @@ fn by_code(code: u32, answer: &Answer) -> Outcome {
         20003 | 21606 | 30002 | 30034 => Outcome::Broken { reply },
         20429 | 21611 | 30001 | 63038 => Outcome::Later { after: answer.retry_after(), throttled: true, reply },
         30003 | 30008 => Outcome::Later { after: answer.retry_after(), throttled: false, reply },
-        21610 => refused(Failure::Rejected, true, reply),
+        21610 => refused(Failure::OptedOut, true, reply),
         21211 | 21614 | 21635 | 30005 | 30006 => refused(Failure::InvalidAddress, true, reply),
         21617 => refused(Failure::TooLarge, false, reply),
         21408 | 21612 => refused(Failure::Policy, false, reply),
@@ -161,7 +191,7 @@ mod tests {
                 r#"{"code": 21211, "message": "The 'To' number is not a valid phone number.", "status": 400}"#,
                 "invalid_address suppress",
             ),
-            (400, r#"{"code": 21610, "message": "Attempt to send to unsubscribed recipient", "status": 400}"#, "rejected suppress"),
+            (400, r#"{"code": 21610, "message": "Attempt to send to unsubscribed recipient", "status": 400}"#, "opted_out suppress"),
             (400, r#"{"code": 21614, "status": 400}"#, "invalid_address suppress"),
             (400, r#"{"code": 21617, "status": 400}"#, "too_large"),
             (400, r#"{"code": 21606, "status": 400}"#, "broken"),

@@ -53,6 +53,9 @@ impl Api for Vonage {
             ("type", kind),
             ("client-ref", &reference),
         ];
+        // Milliseconds, within what it takes.
+        let lasts = message.lasts.map(|lasts| (lasts.as_secs() * 1000).clamp(20_000, 604_800_000).to_string());
+        form.extend(lasts.as_deref().map(|millis| ("ttl", millis)));
         form.extend(self.callback.as_deref().map(|callback| ("callback", callback)));
         Ok(Request::post(format!("{}/sms/json", self.url)).form(&form))
     }
@@ -63,8 +66,11 @@ impl Api for Vonage {
         }
         let parts = answer.json::<Reply>().map(|reply| reply.messages).unwrap_or_default();
         // Where one part was taken, the others are not asked for again: what was taken would come twice.
-        if let Some(taken) = parts.iter().find(|part| part.status == "0") {
-            return Outcome::Accepted { id: taken.message_id.clone(), reply: answer.reply() };
+        // Each part has a number and a receipt of its own.
+        let taken: Vec<&Part> = parts.iter().filter(|part| part.status == "0").collect();
+        if !taken.is_empty() {
+            let ids: Vec<&str> = taken.iter().filter_map(|part| part.message_id.as_deref()).collect();
+            return Outcome::Accepted { id: Some(ids.join(" ")).filter(|ids| !ids.is_empty()), reply: answer.reply() };
         }
         match parts.first() {
             Some(part) => by_code(&part.status, answer),
@@ -106,7 +112,7 @@ fn by_code(code: &str, answer: &Answer) -> Outcome {
         "1" | "10" => answer.later(),
         "5" => Outcome::Later { after: answer.retry_after(), throttled: false, reply: answer.reply() },
         "4" | "8" | "9" | "14" | "29" | "33" => answer.broken(),
-        "7" => answer.suppress(Failure::Rejected),
+        "7" => answer.suppress(Failure::OptedOut),
         "2" | "3" | "6" | "11" | "12" | "15" | "22" | "23" => answer.refused(Failure::Rejected),
         _ => answer.unknown(),
     }
@@ -143,7 +149,7 @@ mod tests {
             (500, String::new(), "unknown"),
             (502, String::new(), "unknown"),
             (200, one("5"), "later"),
-            (200, one("7"), "rejected suppress"),
+            (200, one("7"), "opted_out suppress"),
         ];
         for (codes, expected) in [
             (&["1", "10"][..], "later throttled"),

@@ -1,12 +1,12 @@
 //! What follows from a response: consent, suppression, the message's marks, the address's last engagement.
 
-use super::{Event, New, Scope, Weight, digest, json, occurred};
+use super::{Detail, Event, Facts, New, Scope, Weight, digest, json, occurred};
 use crate::store::batch::{Connection, Field, table};
 use crate::store::consents::{self, ConsentRow};
 use crate::store::strikes::{self, StrikeRow};
 use crate::store::tallies::Bounce;
 use crate::store::{Error, micros};
-use crate::types::{ConsentState, MessageState, Response, SuppressionReason, Verdict};
+use crate::types::{ConsentState, MessageId, MessageState, Response, SuppressionReason, Verdict};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,7 +20,7 @@ pub(super) async fn write_consequences(
     suppress(connection, new).await?;
     strike(connection, new).await?;
     mark_messages(connection, new).await?;
-    settle_uncertain(connection, new).await?;
+    settle_proven(connection, new).await?;
     mark_addresses(connection, new, events).await
 }
 
@@ -51,24 +51,15 @@ async fn withdraw_consents(connection: &mut Connection<'_>, new: &[New<'_>]) -> 
     consents::keep_starts(connection, &rows).await
 }
 
-/// What comes back to a message proves that its provider had taken it.
-async fn settle_uncertain(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
-    #[derive(Serialize)]
-    struct Proven {
-        id: i64,
-    }
-    let uncertain = new.iter().filter(|(_, facts, _)| facts.state == MessageState::Uncertain.code());
-    let rows: Vec<Proven> = uncertain.map(|(_, facts, _)| Proven { id: facts.id }).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let given = table(connection.dialect(), &[("id", Field::Long)]);
-    let sql = format!(
-        "UPDATE messages SET state = {}, accepted_at = changed_at, detail = NULL FROM {given} AS given WHERE messages.id = given.id AND messages.state = {}",
-        MessageState::Accepted.code(),
-        MessageState::Uncertain.code()
-    );
-    connection.write("settle what was uncertain", sql, &json(&rows)?).await.map(drop)
+/// What comes back to a message proves that its provider had taken it; what a provider says of a message that it did not send, only that it had it.
+async fn settle_proven(connection: &mut Connection<'_>, new: &[New<'_>]) -> Result<(), Error> {
+    let is_open = |facts: &Facts, detail: Option<&Detail>| match MessageState::from_code(facts.state) {
+        Some(MessageState::Uncertain) => true,
+        Some(MessageState::Retry | MessageState::Deferred) => detail.is_none_or(|detail| !detail.not_sent),
+        _ => false,
+    };
+    let proven: Vec<MessageId> = new.iter().filter(|(_, facts, detail)| is_open(facts, *detail)).map(|(row, ..)| row.message).collect();
+    connection.settle_proven(&proven).await.map(drop)
 }
 
 /// Complaints and hard bounces suppress the address that the message went to.

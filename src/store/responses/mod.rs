@@ -51,6 +51,8 @@ pub struct Detail {
     pub weight: Option<Weight>,
     /// The address belongs to somebody else now, whose consent nobody has.
     pub drops_consent: bool,
+    /// The provider had the message and did not send it: no proof that one which is to be tried again has arrived.
+    pub not_sent: bool,
     /// RFC 3463.
     pub status: Option<String>,
     /// The class of standards.md §1.8.

@@ -100,7 +100,14 @@ async fn what_nobody_understands(office: &Office) {
     let request =
         posthaste::webhooks::Request { method: "POST", url: "https://go.shop.example/hooks/x", headers: &[], body: body.as_bytes() };
     let packed = posthaste::webhooks::Stored::pack(&request).unwrap();
-    store.keep_hook(PROVIDER, "sendgrid", [77; 16], now, &packed).await.unwrap();
+    let hook = posthaste::store::hooks::NewHook {
+        provider: PROVIDER.to_string(),
+        kind: "sendgrid",
+        key: [77; 16],
+        received_at: now,
+        request: packed,
+    };
+    store.keep_hooks(&[hook]).await.unwrap();
     let strange = NewMail {
         sender: EMAIL.into(),
         recipients: vec!["answers@answers.shop.example".into()],

@@ -2,10 +2,12 @@
 
 use super::office::{Office, PROVIDER, feedback, sent};
 use crate::databases::{Database, databases};
-use crate::world::{PEPPER, advertising};
+use crate::world::{PEPPER, SIGNING, World, advertising};
 use posthaste::customers::keys::Keys;
+use posthaste::providers::Outcome;
 use posthaste::store::responses::digest;
-use posthaste::types::{Channel, SuppressionReason};
+use posthaste::tracking::Tokens;
+use posthaste::types::{Channel, MessageId, SuppressionReason};
 use posthaste::webhooks::{Kind, Locks};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -75,6 +77,81 @@ async fn bounces_complaints_and_departures_change_what_they_should_and_blocks_no
         assert_eq!(office.number(verdicts).await, 11, "{}: one open of a machine, one of a person", database.name);
         assert_eq!(office.number("SELECT COUNT(*) FROM events WHERE name = 'message.clicked'").await, 0, "our own links count themselves");
         assert_eq!(office.number("SELECT COUNT(*) FROM hooks WHERE request IS NOT NULL").await, 0, "what is read is not kept");
+    }
+}
+
+/// What SendGrid tells of a letter by its Message-ID.
+fn told_of(message: i64, number: u32, email: &str, rest: Value) -> Value {
+    let at = "2027-03-01T10:00:00Z".parse().unwrap();
+    let token = Tokens::new(SIGNING).unwrap().sign_address(posthaste::tracking::Kind::Letter, MessageId(message), at, None);
+    let mut event = event(number, email, rest);
+    event["smtp-id"] = json!(format!("<{token}@mail.shop.example>"));
+    event.as_object_mut().unwrap().remove("sg_message_id");
+    event
+}
+
+#[tokio::test]
+async fn a_message_that_waits_to_be_tried_again_is_settled_by_what_its_provider_tells_and_counts_for_caps() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.policy("policy: { caps: [ { class: advertising, at_most: 9, in: 7 days } ] }");
+        world.campaign("sale", SALE);
+        for name in ["busy.one", "busy.two", "busy.three", "busy.four"] {
+            world.person(&format!("{name}@a.example")).await;
+        }
+        world.apply().await;
+        let office = Office::open(world).await;
+        office.run_until("2027-03-01T10:01:00Z").await;
+        assert_eq!(office.world.sums("sale").await, "selected 4, retry 4", "{}", database.name);
+        // It said "later", and took them all the same.
+        let events = json!([
+            told_of(1, 1, "busy.one@a.example", json!({ "event": "delivered" })),
+            told_of(2, 2, "busy.two@a.example", json!({ "event": "bounce", "type": "bounce", "reason": "550 5.1.1 no such user" })),
+            told_of(3, 3, "busy.three@a.example", json!({ "event": "processed" })),
+            // This it has not sent.
+            told_of(4, 4, "busy.four@a.example", json!({ "event": "dropped", "reason": "SMTPAPI header is invalid" })),
+        ]);
+        assert_eq!(office.tell(&events).await, StatusCode::OK);
+        office.run_until("2027-03-01T10:02:00Z").await;
+        assert_eq!(office.world.sums("sale").await, "selected 4, retry 1, accepted 3", "{}", database.name);
+        let confirmed =
+            "SELECT COUNT(*) FROM reservations r JOIN messages m ON m.id = r.message_id WHERE r.is_handed_over = 1 AND m.state = 7";
+        assert_eq!(office.number(confirmed).await, 3, "{}: they count for caps from now on", database.name);
+        office.run_until("2027-03-01T14:00:00Z").await;
+        assert_eq!(office.world.outbox(), ["busy.four@a.example"], "{}: nobody gets it twice", database.name);
+        let funnel = office.world.funnel("sale").await;
+        assert_eq!((funnel.accepted(), funnel.confirmed), (4, 1), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_nul_in_what_a_provider_says_keeps_nothing_else_from_being_written() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("sale", SALE);
+        for email in ["ada@a.example", "bo@a.example", "refuse@a.example"] {
+            world.person(email).await;
+        }
+        world.apply().await;
+        // A server's answer: it would have stopped every hand-over for good.
+        let refused = Outcome::Later { after: None, throttled: false, reply: "451 4.3.0 no\0room".into() };
+        let until = "2027-03-01T10:00:30Z".parse().unwrap();
+        *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), until, refused));
+        let office = Office::open(world).await;
+        office.run_until("2027-03-01T10:01:00Z").await;
+        assert_eq!(office.world.sums("sale").await, "selected 3, retry 3", "{}", database.name);
+        office.run_until("2027-03-01T11:00:00Z").await;
+        assert_eq!(office.world.sums("sale").await, "selected 3, accepted 2, failed 1", "{}", database.name);
+        // A webhook: it would have stopped all webhooks.
+        let events = json!([
+            event(1, "ada@a.example", json!({ "event": "bounce", "type": "bounce", "reason": "552 5.2.2 full\0\0", "useragent": "\0" })),
+            event(2, "bo@a.example", json!({ "event": "delivered", "response": "\0" })),
+        ]);
+        assert_eq!(office.tell(&events).await, StatusCode::OK);
+        office.run_until("2027-03-01T11:02:00Z").await;
+        let funnel = office.world.funnel("sale").await;
+        assert_eq!((funnel.bounced, funnel.confirmed), (1, 1), "{}", database.name);
+        assert!(office.world.store.unread_hooks(9).await.unwrap().is_empty());
     }
 }
 

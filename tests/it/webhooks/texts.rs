@@ -7,6 +7,9 @@ use crate::world::{PEPPER, World, advertising};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthaste::customers::keys::Keys;
+use posthaste::feedback::Line;
+use posthaste::providers::inbox::{Inbox, Receipt, ReceiptState, Told};
+use posthaste::providers::{Body, Outcome, Outgoing};
 use posthaste::store::consents::ConsentRow;
 use posthaste::types::{Channel, ConsentState};
 use posthaste::webhooks::{Kind, Locks};
@@ -226,5 +229,122 @@ async fn receipts_and_texts_of_a_line_are_stored_before_they_are_acknowledged_an
         office.run_until("2027-03-01T10:02:00Z").await;
         assert_eq!(office.world.funnel("sale").await.confirmed, 1, "{}", database.name);
         assert_eq!(next(&office).await, ["+380501110001"], "{}", database.name);
+    }
+}
+
+/// An operator's word of a part, over the line.
+async fn receipt(office: &Office, id: &str, to: &str, state: ReceiptState) {
+    let line = Line { store: office.world.store.clone(), clock: office.world.clock.clone() };
+    let words = format!("id:{id} stat:{state:?}");
+    let receipt = Receipt { id: id.into(), state, error: None, to: to.trim_start_matches('+').into(), words };
+    assert!(line.take(PROVIDER, Told::Receipt(receipt)).await);
+}
+
+#[tokio::test]
+async fn a_text_in_parts_has_arrived_when_all_of_them_have_and_failed_once_when_one_did() {
+    for database in databases().await {
+        let mut world = World::new(&database);
+        world.campaign("sale", TEXT);
+        for number in ["+380500000001", "+380500000002", "+380500000003"] {
+            let id = world.stranger("").await;
+            world.address(id, Channel::Sms, number).await;
+            world.consent(id, Channel::Sms, ConsentState::Granted).await;
+        }
+        world.apply().await;
+        // Numbers of parts may come again for another person.
+        let taken = Outcome::Accepted { id: Some("a1 a2 a3".into()), reply: "SMPP status 0".into() };
+        *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), "2027-03-02T00:00:00Z".parse().unwrap(), taken));
+        let office = Office::open(world).await;
+        office.run_until("2027-03-01T09:59:59Z").await;
+        // A receipt that overtakes the answer is kept until that is known.
+        receipt(&office, "a1", "+380500000001", ReceiptState::Delivered).await;
+        office.run_until("2027-03-01T10:01:00Z").await;
+        assert_eq!(office.world.sums("sale").await, "selected 3, accepted 3", "{}", database.name);
+        use ReceiptState::{Delivered, Undeliverable};
+        let all = [
+            ("a2", "+380500000001", Delivered),
+            ("a1", "+380500000002", Delivered),
+            ("a2", "+380500000002", Undeliverable),
+            ("a3", "+380500000002", Undeliverable),
+            ("a1", "+380500000003", Delivered),
+            ("a3", "+380500000003", Delivered),
+            ("a2", "+380500000003", Delivered),
+        ];
+        for (id, to, state) in all {
+            receipt(&office, id, to, state).await;
+        }
+        office.run_until("2027-03-01T10:02:00Z").await;
+        let sums = |funnel: &posthaste::store::ledger::Funnel| (funnel.accepted(), funnel.confirmed, funnel.bounced);
+        assert_eq!(sums(&office.world.funnel("sale").await), (3, 1, 1), "{}: the first waits for its third part", database.name);
+        receipt(&office, "a3", "+380500000001", Delivered).await;
+        // Told again, another day.
+        receipt(&office, "a2", "+380500000003", Delivered).await;
+        office.run_until("2027-03-01T10:03:00Z").await;
+        assert_eq!(sums(&office.world.funnel("sale").await), (3, 2, 1), "{}", database.name);
+        let once = "SELECT COUNT(*) FROM events WHERE name IN ('message.delivered', 'message.bounced')";
+        assert_eq!(office.number(once).await, 3, "{}: each once", database.name);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_or_asks_for_help_is_answered_once_where_the_provider_does_not_do_it_itself() {
+    for database in databases().await {
+        let office = texted(&database, &["+380501112233", "+380501112244"]).await;
+        let workspace = crate::world::WORKSPACE.to_string()
+            + "  obedient: { channel: sms, kind: catcher, stop_reply: { en: \"You get no more texts of ours.\" }, help_reply: \"The Shop, shop.example/help\" }\n";
+        let mut files = office.world.files.clone();
+        files.insert("posthaste.yaml", workspace);
+        let (definitions, problems) = posthaste::campaigns::read(&files);
+        let definitions = definitions.unwrap_or_else(|| panic!("{}", problems.render(&files, false, 140)));
+        let applying = posthaste::engine::applying(files, definitions, "dirty".into(), "ada".into(), office.world.clock.now());
+        office.world.store.apply(&applying).await.unwrap();
+        let sent = || -> Vec<(String, String)> {
+            let letters = office.world.outbox.letters.lock().unwrap();
+            let answer = |outgoing: &Outgoing| match &outgoing.body {
+                Body::Sms { sender, to, text, .. } if outgoing.message.0 == 0 => {
+                    assert_eq!(sender, "+14155550100", "from the number that was written to");
+                    Some((to.clone(), text.clone()))
+                }
+                _ => None,
+            };
+            letters.iter().filter_map(answer).collect()
+        };
+        let first = "+380501112233";
+        says(&office, 1, first, "STOP", None).await;
+        office.run_until("2027-03-01T10:02:00Z").await;
+        let confirmed = (first.to_string(), "You get no more texts of ours.".to_string());
+        assert_eq!(sent(), [confirmed.clone()], "{}", database.name);
+        // Once: whatever they write again, and whatever is told again.
+        says(&office, 1, first, "STOP", None).await;
+        says(&office, 2, first, "stop!", None).await;
+        says(&office, 3, first, "HELP", None).await;
+        // Nobody's number leaves too; Twilio answers its own keywords itself.
+        says(&office, 4, "+380501112299", "СТОП", None).await;
+        says(&office, 5, "+380501112244", "STOP", Some("STOP")).await;
+        says(&office, 6, first, "Thank you", None).await;
+        office.run_until("2027-03-01T10:04:00Z").await;
+        let mut all = sent();
+        all.sort();
+        let help = (first.to_string(), "The Shop, shop.example/help".to_string());
+        let strangers = ("+380501112299".to_string(), confirmed.1.clone());
+        assert_eq!(all, [help, confirmed.clone(), strangers], "{}", database.name);
+        assert_eq!(office.number("SELECT COUNT(*) FROM keyword_answers WHERE state = 3 AND recipient = ''").await, 3, "{}", database.name);
+        // One that cannot be sent within five minutes is not sent at all.
+        let away = Outcome::Away { after: None, reply: "away".into() };
+        *office.world.outbox.outage.lock().unwrap() = Some((office.world.clock.clone(), "2027-03-02T12:10:00Z".parse().unwrap(), away));
+        office.world.clock.advance_to("2027-03-02T12:00:00Z".parse().unwrap());
+        says(&office, 7, first, "STOP", None).await;
+        office.run_until("2027-03-02T13:00:00Z").await;
+        assert_eq!(sent().len(), 3, "{}", database.name);
+        assert_eq!(office.number("SELECT COUNT(*) FROM keyword_answers WHERE detail = 'away' AND state = 3").await, 1, "{}", database.name);
+        // What a dead process was sending is not sent again.
+        *office.world.outbox.outage.lock().unwrap() = None;
+        office.world.clock.advance_to("2027-03-04T12:00:00Z".parse().unwrap());
+        says(&office, 8, first, "STOP", None).await;
+        let heard = super::office::feedback(&office.world);
+        heard.turn(office.world.clock.now()).await.unwrap();
+        assert_eq!(office.world.store.claim_answers(office.world.clock.now(), 10).await.unwrap().len(), 1);
+        office.run_until("2027-03-04T13:00:00Z").await;
+        assert_eq!(sent().len(), 3, "{}", database.name);
     }
 }

@@ -49,6 +49,18 @@ pub static PROVIDER: Table = Table {
         optional("countries", Shape::List(&Shape::Country), "all", "Only for addresses in these countries"),
         optional("weight", Shape::Whole { least: 0, most: 1000 }, "1", "Share of the messages among providers of one channel"),
         optional("backup", Shape::Boolean, "false", "Used only when the others cannot"),
+        optional(
+            "stop_reply",
+            Shape::Words,
+            "none",
+            "Of sms: what is sent back once to who writes STOP, where the provider itself sends nothing",
+        ),
+        optional(
+            "help_reply",
+            Shape::Words,
+            "none",
+            "Of sms: what is sent back to who writes HELP, where the provider itself sends nothing",
+        ),
         optional("webhooks", Shape::Map(&super::webhooks::WEBHOOKS), "none", "How what it tells us is checked"),
     ],
 };

@@ -95,11 +95,20 @@ static LONG: Choice = Choice { what: "way of long texts", words: &["header", "sa
 static ALPHABET: Choice = Choice { what: "alphabet", words: &["gsm", "latin1"], later: &[] };
 static RECEIPT_IDS: Choice = Choice { what: "way to write numbers", words: &["same", "decimal", "hexadecimal"], later: &[] };
 
+static SMPP_SECURITY: Choice = Choice { what: "security", words: &["none", "tls"], later: &[] };
+
 pub static SMPP: Table = Table {
     name: "an smpp provider",
     fields: &[
         required("host", Shape::Text, "Host of the operator"),
-        optional("port", Shape::Whole { least: 1, most: 65_535 }, "2775", "Port of the operator"),
+        optional("port", Shape::Whole { least: 1, most: 65_535 }, "2775; with security tls 3550", "Port of the operator"),
+        optional("security", Shape::Word(&SMPP_SECURITY), "none", "none (over a private line), or tls from the first byte"),
+        optional(
+            "trust",
+            Shape::Text,
+            "those of this machine",
+            "File with the certificates (PEM) to trust, where the operator made its own",
+        ),
         required("user", Shape::Text, "system_id, 15 characters at most"),
         required("password", Shape::Secret, "Password, 8 characters at most, as \"${NAME}\""),
         optional("system_type", Shape::Text, "none", "system_type, where the operator wants one"),

@@ -7,16 +7,14 @@ use super::replies::{Replies, Reply};
 use super::settings::{Security, Settings};
 use crate::providers::Outcome;
 use crate::providers::email::reply::classify;
+use crate::providers::tls::{self, Fault};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::{self, ClientConfig, pki_types::ServerName};
 
 /// Bytes to and from a server, after TLS where there is TLS.
 #[derive(Debug)]
@@ -76,26 +74,10 @@ impl Wire {
 }
 
 async fn protect(settings: &Settings, tcp: TcpStream) -> Result<Stream, Failed> {
-    let broken = |why: String| Failed::Broken(format!("TLS with {} cannot begin: {why}", settings.host));
-    let name = ServerName::try_from(settings.host.clone()).map_err(|_| broken("the host is no valid name".to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| broken(error.to_string()))?;
-    let config = match &settings.roots {
-        Some(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
-        None => {
-            let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| broken(error.to_string()))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-        }
-    };
-    match TlsConnector::from(Arc::new(config)).connect(name, tcp).await {
+    match tls::connect(&settings.host, tcp, settings.roots.as_ref()).await {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        // A certificate that is not trusted will not be in a minute either: a person must look.
-        Err(error) if error.get_ref().is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) => {
-            Err(broken(error.to_string()))
-        }
-        Err(source) => Err(Failed::Network { host: settings.host.clone(), port: settings.port, source }),
+        Err(fault @ Fault::Refused { .. }) => Err(Failed::Broken(fault.to_string())),
+        Err(Fault::Interrupted { host, source }) => Err(Failed::Network { host, port: settings.port, source }),
     }
 }
 

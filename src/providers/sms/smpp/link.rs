@@ -6,6 +6,7 @@ use super::receipt::told;
 use super::status::{OK, PERMANENT, TEMPORARY, of_bind};
 use super::{Settings, Smpp};
 use crate::providers::Outcome;
+use crate::providers::tls::{self, Fault};
 use rusmpp::pdus::{BindTransceiver, DeliverSmResp};
 use rusmpp::tokio_codec::CommandCodec;
 use rusmpp::types::COctetString;
@@ -14,9 +15,8 @@ use rusmpp::{Command, CommandStatus, Pdu};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::bytes::{Buf, BytesMut};
@@ -40,6 +40,10 @@ const TOLD_AT_ONCE: usize = 64;
 const WRITE: std::time::Duration = std::time::Duration::from_secs(60);
 /// So often nothing is heard, then the link is dead.
 const MISSES: u32 = 2;
+
+/// The two directions of a link, under TLS or not.
+type Reading = Box<dyn AsyncRead + Send + Unpin>;
+type Writing = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// An answer to a request.
 #[derive(Debug)]
@@ -74,7 +78,22 @@ impl Link {
             .map_err(|_| unreachable("no connection in time".to_string()))?
             .map_err(|error| unreachable(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let (read, write) = stream.into_split();
+        let (read, write) = match &settings.tls {
+            None => {
+                let (read, write) = stream.into_split();
+                (Box::new(read) as Reading, Box::new(write) as Writing)
+            }
+            Some(roots) => {
+                let protected = timeout(settings.timeouts.bind, tls::connect(&settings.host, stream, roots.as_ref()))
+                    .await
+                    .map_err(|_| unreachable("no TLS in time".to_string()))?;
+                let (read, write) = tokio::io::split(protected.map_err(|fault| match fault {
+                    Fault::Refused { .. } => Outcome::Broken { reply: fault.to_string() },
+                    Fault::Interrupted { ref source, .. } => unreachable(format!("{fault}: {source}")),
+                })?);
+                (Box::new(read) as Reading, Box::new(write) as Writing)
+            }
+        };
         let (frames, to_write) = mpsc::channel(settings.window + TOLD_AT_ONCE);
         let link = Arc::new(Link { frames, waiting: Mutex::default(), sequence: AtomicU32::new(1), gone: CancellationToken::new() });
         tokio::spawn(writing(write, to_write, link.gone.clone(), closing.clone()));
@@ -203,7 +222,7 @@ fn cut(arrived: &mut BytesMut) -> Result<Option<BytesMut>, u32> {
     Ok((arrived.len() >= size).then(|| arrived.split_to(size)))
 }
 
-async fn reading(mut stream: OwnedReadHalf, link: Arc<Link>, smpp: Weak<Smpp>, enquire: std::time::Duration) {
+async fn reading(mut stream: Reading, link: Arc<Link>, smpp: Weak<Smpp>, enquire: std::time::Duration) {
     let _ended = link.gone.clone().drop_guard();
     let places = Arc::new(Semaphore::new(TOLD_AT_ONCE));
     let (mut arrived, mut misses) = (BytesMut::with_capacity(8192), 0);
@@ -245,7 +264,7 @@ async fn reading(mut stream: OwnedReadHalf, link: Arc<Link>, smpp: Weak<Smpp>, e
     }
 }
 
-async fn writing(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>, gone: CancellationToken, closing: CancellationToken) {
+async fn writing(mut stream: Writing, mut frames: mpsc::Receiver<Vec<u8>>, gone: CancellationToken, closing: CancellationToken) {
     let _ended = gone.clone().drop_guard();
     let mut out = Vec::new();
     loop {
@@ -262,6 +281,7 @@ async fn writing(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>
             while let Ok(frame) = frames.try_recv() {
                 let _ = stream.write_all(&frame).await;
             }
+            let _ = stream.flush().await;
             let _ = stream.shutdown().await;
             return;
         };
@@ -272,7 +292,11 @@ async fn writing(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>
             out.extend_from_slice(&frame);
         }
         // An operator that reads nothing is none.
-        if !matches!(timeout(WRITE, stream.write_all(&out)).await, Ok(Ok(()))) {
+        let written = async {
+            stream.write_all(&out).await?;
+            stream.flush().await
+        };
+        if !matches!(timeout(WRITE, written).await, Ok(Ok(()))) {
             return;
         }
         out.clear();

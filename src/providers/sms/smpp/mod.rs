@@ -1,8 +1,8 @@
 //! SMPP 3.4 straight to an operator (standards.md §3.8).
 //!
-//! One link, bound as a transceiver; at most `window` submits are unanswered at once. What was not answered when the link was lost, or in time, is
-//! `Unknown`. A long text travels in parts; only the last one asks for a receipt, and its number stands for the message. Where a later part is not taken
-//! the person may have half of a text: that is `Unknown` too.
+//! One link, bound as a transceiver, under TLS where `security: tls` says so; at most `window` submits are unanswered at once. What was not answered when the
+//! link was lost, or in time, is `Unknown`. A long text travels in parts, and each asks for a receipt: the message has arrived when all of them have. Where a
+//! later part is not taken the person may have half of a text: that is `Unknown` too.
 //!
 //! What the operator tells (receipts, texts of people) goes to the [`Inbox`], and is answered only when that has stored it.
 
@@ -14,6 +14,7 @@ mod text;
 use super::Text;
 use crate::providers::inbox::Inbox;
 use crate::providers::settings::{Error, Keys};
+use crate::providers::tls;
 use crate::providers::{Look, Looking, Outcome, Outgoing, Provider, Sending};
 use crate::types::{Channel, Failure};
 use link::{Link, Silence};
@@ -21,7 +22,7 @@ use receipt::{ReceiptIds, canonical};
 use rusmpp::Pdu;
 use rusmpp::pdus::SubmitSm;
 use rusmpp::tlvs::MessageSubmissionRequestTlvValue as More;
-use rusmpp::types::{AnyOctetString, OctetString};
+use rusmpp::types::{AnyOctetString, EmptyOrFullCOctetString, OctetString};
 use rusmpp::values::{DataCoding, EsmClass, MessagePayload, Npi, RegisteredDelivery, ServiceType, Ton};
 use status::Pace;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -29,6 +30,7 @@ use std::time::Duration;
 use text::{DefaultAlphabet, Encoded, encode};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::Instant;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_util::sync::CancellationToken;
 
 /// Between two tries to connect: at first, and at most.
@@ -38,6 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Settings {
     host: String,
     port: u16,
+    /// Under TLS, with these certificates trusted; `None` inside: those of the machine.
+    tls: Option<Option<Arc<RootCertStore>>>,
     system_id: String,
     password: String,
     system_type: String,
@@ -68,7 +72,7 @@ struct Timeouts {
     enquire: Duration,
 }
 
-/// Reads host, port, user, password, system_type, window, long, alphabet, receipt_ids, timeout, enquire.
+/// Reads host, port, security, trust, user, password, system_type, window, long, alphabet, receipt_ids, timeout, enquire.
 pub(crate) fn open(name: &str, keys: &Keys<'_>) -> Result<Arc<dyn Provider>, Error> {
     let smpp = Arc::new(Smpp::new(name, read(keys)?));
     Ok(Arc::new(Bound { smpp }))
@@ -81,9 +85,16 @@ fn read(keys: &Keys<'_>) -> Result<Settings, Error> {
             false => Err(keys.wrong(key, &format!("may have {most} characters at most, ASCII without blanks"))),
         };
     let second = Duration::from_secs(1);
+    let is_protected = keys.word("security", &["none", "tls"])? == "tls";
+    let trusted = match keys.text("trust")? {
+        Some(_) if !is_protected => return Err(keys.wrong("trust", "says nothing without `security: tls`")),
+        Some(trust) => Some(roots_of(&trust).map_err(|why| keys.wrong("trust", &why))?),
+        None => None,
+    };
     Ok(Settings {
         host: keys.needed("host")?,
-        port: keys.number("port", 2775, 1, 65535)? as u16,
+        port: keys.number("port", if is_protected { 3550 } else { 2775 }, 1, 65535)? as u16,
+        tls: is_protected.then_some(trusted),
         system_id: fitting("user", keys.needed("user")?, 15)?,
         password: fitting("password", keys.needed("password")?, 8)?,
         system_type: fitting("system_type", keys.text("system_type")?.unwrap_or_default(), 12)?,
@@ -108,6 +119,15 @@ fn read(keys: &Keys<'_>) -> Result<Settings, Error> {
             enquire: keys.wait("enquire", second * 30, second, second * 600)?,
         },
     })
+}
+
+/// Certificates in PEM, or in a file.
+fn roots_of(trust: &str) -> Result<Arc<RootCertStore>, String> {
+    let pem = match trust.trim_start().starts_with("-----BEGIN") {
+        true => trust.to_string(),
+        false => std::fs::read_to_string(trust).map_err(|error| format!("names the file {trust}, which cannot be read: {error}"))?,
+    };
+    tls::roots(&pem).map_err(|why| format!("holds no certificates in PEM: {why}"))
 }
 
 pub(super) struct Smpp {
@@ -193,10 +213,14 @@ impl Smpp {
         };
         let count = submits.len();
         let mut taken = Outcome::Unknown { reply: String::new() };
+        let mut ids: Vec<String> = Vec::new();
         for (place, submit) in submits.into_iter().enumerate() {
             let outcome = self.submit(&link, submit).await;
             match outcome {
-                Outcome::Accepted { .. } => taken = outcome,
+                Outcome::Accepted { id, reply } => {
+                    ids.extend(id);
+                    taken = Outcome::Accepted { id: Some(ids.join(" ")).filter(|ids| !ids.is_empty()), reply };
+                }
                 first if place == 0 => return first,
                 other => {
                     let reply = format!("{place} of {count} parts were taken, and then: {other:?}");
@@ -212,7 +236,9 @@ impl Smpp {
             Ok(reply) if reply.status == status::OK => {
                 self.pace().taken(Instant::now());
                 let id = match reply.pdu {
-                    Some(Pdu::SubmitSmResp(answer)) => Some(canonical(answer.message_id().as_str())).filter(|id| !id.is_empty()),
+                    Some(Pdu::SubmitSmResp(answer)) => {
+                        Some(canonical(answer.message_id().as_str())).filter(|id| !id.is_empty() && !id.contains(' '))
+                    }
                     _ => None,
                 };
                 Outcome::Accepted { id, reply: "SMPP status 0".to_string() }
@@ -242,7 +268,8 @@ impl Settings {
             sender(message.sender).ok_or_else(|| refused(Failure::Policy, "the sender is neither a number nor 11 letters"))?;
         let Encoded { data_coding, parts } = encode(message.text, self.alphabet);
         let count = u8::try_from(parts.len()).map_err(|_| refused(Failure::TooLarge, "the text has more than 255 parts"))?;
-        let whole = |receipt: bool| {
+        let period: EmptyOrFullCOctetString<17> = message.lasts.and_then(|left| validity(left).parse().ok()).unwrap_or_default();
+        let whole = || {
             SubmitSm::builder()
                 .service_type(ServiceType::default())
                 .source_addr_ton(ton)
@@ -254,14 +281,15 @@ impl Settings {
                 // Nothing special: the crate's own default asks for an acknowledgement by the handset's user.
                 .esm_class(EsmClass::from(0))
                 .data_coding(DataCoding::from(data_coding))
-                .registered_delivery(RegisteredDelivery::from(u8::from(receipt)))
+                .validity_period(period.clone())
+                .registered_delivery(RegisteredDelivery::from(1))
         };
         let octets = |octets: Vec<u8>| OctetString::from_vec(octets).map_err(|_| refused(Failure::TooLarge, "a part is too long"));
         if count == 1 || self.long == Long::Payload {
             let all = parts.concat();
             let submit = match count {
-                1 => whole(true).short_message(octets(all)?),
-                _ => whole(true).push_tlv(More::MessagePayload(MessagePayload::new(AnyOctetString::from_vec(all)))),
+                1 => whole().short_message(octets(all)?),
+                _ => whole().push_tlv(More::MessagePayload(MessagePayload::new(AnyOctetString::from_vec(all)))),
             };
             return Ok(vec![submit.build()]);
         }
@@ -269,7 +297,7 @@ impl Settings {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
         let reference = digest.as_ref().iter().take(2).fold(0_u16, |bits, byte| bits << 8 | u16::from(*byte));
         let one = |(place, part): (u8, Vec<u8>)| {
-            let submit = whole(place == count);
+            let submit = whole();
             Ok(match self.long {
                 Long::Sar => submit
                     .short_message(octets(part)?)
@@ -285,6 +313,12 @@ impl Settings {
         };
         (1..=count).zip(parts).map(one).collect()
     }
+}
+
+/// How long an operator may try, as it counts from its own clock: days, hours, minutes and seconds, `YYMMDDhhmmss000R`. From a minute to a month.
+fn validity(left: Duration) -> String {
+    let seconds = left.as_secs().clamp(60, 30 * 86_400);
+    format!("0000{:02}{:02}{:02}{:02}000R", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// Type of number, plan and address: an international number, a short one, or letters.

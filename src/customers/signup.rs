@@ -109,7 +109,8 @@ pub fn read(form: &Form, settings: &Settings, posted: &[(String, String)]) -> Re
     if topics.is_empty() {
         faults.insert("topic".into(), Fault::NoTopic);
     }
-    if !of("agree").is_some_and(|agree| reading.truth(agree) == Some(true)) {
+    let has_agreed = of("agree").and_then(|agree| reading.truth(agree)).unwrap_or(false);
+    if !has_agreed {
         faults.insert("agree".into(), Fault::NotAgreed);
     }
     if faults.is_empty() { Ok(Entry { addresses, fields, topics }) } else { Err(faults) }

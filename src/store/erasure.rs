@@ -331,6 +331,7 @@ async fn wipe(connection: &mut Connection<'_>, ids: &[i64], at: i64) -> Result<(
         format!("DELETE FROM starts WHERE customer_id IN {these}"),
         format!("DELETE FROM strikes WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {these})"),
         format!("DELETE FROM signup_asks WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {these})"),
+        format!("DELETE FROM keyword_answers WHERE key IN (SELECT key FROM addresses WHERE customer_id IN {these})"),
         format!("DELETE FROM signups WHERE customer_id IN {these}"),
         format!(
             "UPDATE suppressions SET source = {first_word}

@@ -356,7 +356,7 @@ async fn a_short_message_reaches_the_catcher_and_each_answer_has_its_outcome() {
         ("+15005550001", "refused invalid_address, suppress"),
         ("+15005550002", "refused policy"),
         ("+15005550003", "refused policy"),
-        ("+15005550004", "refused rejected, suppress"),
+        ("+15005550004", "refused opted_out, suppress"),
         ("+15005550009", "refused invalid_address, suppress"),
         ("+15005550429", "later, throttled"),
         ("+380501112233\r\nX: y", "refused unsafe_value"),

@@ -153,11 +153,12 @@ impl Site {
         let letters = self.world().outbox.letters.lock().unwrap();
         let html = letters.iter().rev().find_map(|letter| match &letter.body {
             Body::Email { to: address, mime, .. } if address == to => {
-                Some(mail_parser::MessageParser::default().parse(mime).unwrap().body_html(0).unwrap().into_owned())
+                let html = mail_parser::MessageParser::default().parse(mime).unwrap().body_html(0).unwrap().into_owned();
+                html.contains("https://go.shop.example/k/").then_some(html)
             }
             _ => None,
         });
-        let html = html.unwrap_or_else(|| panic!("nothing went to {to}"));
+        let html = html.unwrap_or_else(|| panic!("no confirming link went to {to}"));
         let (_, rest) = html.split_once("https://go.shop.example/k/").unwrap_or_else(|| panic!("no link in {html}"));
         format!("/k/{}", rest.split('"').next().unwrap())
     }

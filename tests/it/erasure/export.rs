@@ -57,6 +57,8 @@ async fn an_export_has_everything_of_the_person_and_nothing_of_others() {
             "INSERT INTO inbound_mail (digest, received_at, sender, recipients, state, message_id, detail) SELECT key, 5, 'x', '[]', 3, (SELECT MIN(id) FROM messages WHERE customer_id = 1), 'replied' FROM addresses WHERE customer_id = 1 AND channel = 1",
             "INSERT INTO orphans (provider, key, told, received_at, next_at) SELECT 'obedient', key, '{\"person\":\"ZEPHYRINE.oquendo@quibell-post.example\"}', 5, 6 FROM addresses WHERE customer_id = 1 AND channel = 1",
             "INSERT INTO reservations (customer_id, message_id, campaign_id, channel, priority, at) SELECT customer_id, MIN(id), 1, 1, 50, 5 FROM messages WHERE customer_id IN (1, 2) GROUP BY customer_id",
+            "INSERT INTO message_parts (message_id, provider_id) SELECT MIN(id), 'part of ' || customer_id FROM messages WHERE customer_id IN (1, 2) GROUP BY customer_id",
+            "INSERT INTO signups (customer_id, form, channel, key, topics, fields, proof, made, asked_at) SELECT customer_id, 'letters', 1, key, '[]', '{}', '{}', 1, 5 FROM addresses WHERE customer_id IN (1, 2) AND channel = 1",
             "UPDATE customers SET last_name = '=1+1' WHERE id = 1",
         ] {
             posthaste::on_writer!(store, pool => { sqlx::query(sql).execute(pool).await.unwrap(); });

@@ -313,7 +313,7 @@ async fn who_leaves_or_asks_for_help_is_answered_once_where_the_provider_does_no
         says(&office, 1, first, "STOP", None).await;
         office.run_until("2027-03-01T10:02:00Z").await;
         let confirmed = (first.to_string(), "You get no more texts of ours.".to_string());
-        assert_eq!(sent(), [confirmed.clone()], "{}", database.name);
+        assert_eq!(sent(), std::slice::from_ref(&confirmed), "{}", database.name);
         // Once: whatever they write again, and whatever is told again.
         says(&office, 1, first, "STOP", None).await;
         says(&office, 2, first, "stop!", None).await;

@@ -250,7 +250,7 @@ pub(super) fn date(text: &str, style: &str, language: Language<'_>, zone: Tz) ->
     )
 }
 
-/// The day of an instant for a person in `zone`, as [`date`] with the style `long`.
+/// The day of an instant for a person in `zone`, as `date` with the style `long`.
 pub fn long_date(instant: DateTime<Utc>, language: &str, zone: Tz) -> String {
     date(&instant.to_rfc3339(), "long", Language::of(language), zone).unwrap_or_default()
 }

@@ -201,7 +201,8 @@ enum Bar {
 fn bar(known: &Known, key: &[u8; 16], now: Time) -> Bar {
     let found = known.suppressions.iter().find(|row| row.key == *key && row.until.is_none_or(|until| until > micros(now)));
     match found.map(|row| row.reason) {
-        None => Bar::None,
+        // A pause stops advertising until its end, and nothing else.
+        None | Some(SuppressionReason::Paused) => Bar::None,
         Some(SuppressionReason::Unsubscribe) => Bar::Unsubscribed,
         Some(_) => Bar::ForGood,
     }

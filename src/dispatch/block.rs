@@ -322,25 +322,31 @@ fn defer(inner: &Inner, open: &Open, due: &Due, until: Time, why: String) {
     open.one_done();
 }
 
-/// What forbids a message that has waited since it was claimed: under a slow pace, or behind a slow provider, a block lasts long, and people leave
-/// meanwhile. `None`: it may go. `Ok(Err(()))`: it waits no more.
-pub(super) async fn forbidden_meanwhile(
-    inner: &Arc<Inner>,
-    run: RunId,
-    claim: Claim,
-    message: i64,
-) -> Result<Result<Option<(MessageState, Option<Refusal>, Option<String>)>, ()>, crate::plan::Error> {
+/// What became of a message that has waited since it was claimed.
+pub(super) enum Meanwhile {
+    MayGo,
+    /// The state that it ends in, and why.
+    Forbidden(MessageState, Option<Refusal>, Option<String>),
+    /// It waits no more.
+    Gone,
+}
+
+/// Asks once more about a message that was claimed long ago: under a slow pace, or behind a slow provider, a block lasts, and people leave meanwhile.
+pub(super) async fn meanwhile(inner: &Arc<Inner>, run: RunId, claim: Claim, message: i64) -> Result<Meanwhile, crate::plan::Error> {
     let which = match claim.block {
         0 => Which::Leased { ids: vec![message], lease: claim.fence },
         _ => Which::Blocks(vec![Block { id: message, run, last: message, fence: claim.fence }]),
     };
     let dues = load(inner.clone(), run, which).await?;
-    let Some(due) = dues.first() else { return Ok(Err(())) };
+    let Some(due) = dues.first() else { return Ok(Meanwhile::Gone) };
     let sending = inner.sending(run).await?;
     let definitions = &sending.compiled.definitions;
     let campaign = campaign_of(definitions, &sending.run.key)?;
     let rules = Rules::new(&definitions.workspace.policy, campaign, due.channel);
-    Ok(Ok(forbidden(due, &rules, inner.clock.now())))
+    Ok(match forbidden(due, &rules, inner.clock.now()) {
+        Some((state, reason, detail)) => Meanwhile::Forbidden(state, reason, detail),
+        None => Meanwhile::MayGo,
+    })
 }
 
 /// Composes a message and lets it fly; what forbids it was asked at `checked`.

@@ -1,6 +1,6 @@
 //! One message in the air: mark, slot, socket, answer.
 
-use super::block::{Open, forbidden_meanwhile, leave, stay, unsent};
+use super::block::{Meanwhile, Open, leave, meanwhile, stay, unsent};
 use super::breaker::{Admission, Change};
 use super::compose::{Composed, Unsendable};
 use super::lanes::{Lane, SHORT_PAUSE};
@@ -143,10 +143,12 @@ pub(super) async fn fly(inner: Arc<Inner>, mut flight: Flight, composed: OwnedSe
 
 /// Asks once more what forbids a message that has waited since its block was claimed; false when it was left, or put back.
 async fn may_still_go(inner: &Arc<Inner>, flight: &Flight) -> bool {
-    match forbidden_meanwhile(inner, flight.run, flight.claim, flight.due.id).await {
-        Ok(Ok(None)) => return true,
-        Ok(Ok(Some((state, reason, detail)))) => leave(inner, &flight.open, flight.due.id, state, reason.map(Refusal::code), detail),
-        Ok(Err(())) => flight.open.one_done(),
+    match meanwhile(inner, flight.run, flight.claim, flight.due.id).await {
+        Ok(Meanwhile::MayGo) => return true,
+        Ok(Meanwhile::Forbidden(state, reason, detail)) => {
+            leave(inner, &flight.open, flight.due.id, state, reason.map(Refusal::code), detail)
+        }
+        Ok(Meanwhile::Gone) => flight.open.one_done(),
         Err(error) => {
             tracing::error!(run = flight.run.0, error = &error as &dyn std::error::Error, "cannot ask whether a message may still go");
             stay(inner, &flight.open, &flight.due, Time::UNIX_EPOCH, None);

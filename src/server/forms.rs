@@ -7,7 +7,7 @@
 
 use super::limits::{Limit, Limits};
 use super::visitor::Visitor;
-use super::{Inner, Shared, Site, form_words, pages, response, unsubscribe, words};
+use super::{Inner, Shared, Site, pages, response, unsubscribe, words};
 use crate::campaigns::forms::{TRAP, asked_word};
 use crate::campaigns::{Form, Workspace};
 use crate::customers::import::Settings;
@@ -175,8 +175,22 @@ impl Asked<'_> {
         self.form.consent.pick(&self.chain()).to_string()
     }
 
-    fn text(&self, name: &str) -> Value {
-        form_words::texts(self.language).get(name).cloned().unwrap_or_default()
+    /// One of our own words for forms.
+    fn text(&self, name: &str) -> &'static str {
+        words::text(self.language, &format!("form_{name}"))
+    }
+
+    /// What is said beside a field.
+    fn fault(&self, fault: Fault) -> &'static str {
+        self.text(match fault {
+            Fault::Missing => "fault_missing",
+            Fault::Email => "fault_email",
+            Fault::Phone => "fault_phone",
+            Fault::NotAgreed => "fault_not_agreed",
+            Fault::NoTopic => "fault_no_topic",
+            Fault::TooLong => "fault_too_long",
+            Fault::Unreadable => "fault_unreadable",
+        })
     }
 
     /// What a site needs to build a form of its own.
@@ -213,14 +227,13 @@ impl Asked<'_> {
     ) -> Response {
         let chain = self.chain();
         let value = |name: &str| typed.iter().find(|(typed, _)| typed == name).map_or("", |(_, value)| value.as_str());
-        let fault = |name: &str| faults.get(name).map(|fault| form_words::fault(self.language, *fault));
-        let texts = form_words::texts(self.language);
+        let fault = |name: &str| faults.get(name).map(|fault| self.fault(*fault));
         let mut fields = Vec::new();
         for (place, channel) in self.form.asks.iter().enumerate() {
             let word = asked_word(*channel);
             let (kind, autocomplete) = if *channel == Channel::Sms { ("tel", "tel") } else { ("email", "email") };
             fields.push(json!({
-                "name": word, "label": texts.get(word), "type": kind, "mode": kind, "autocomplete": autocomplete, "longest": 254,
+                "name": word, "label": self.text(word), "type": kind, "mode": kind, "autocomplete": autocomplete, "longest": 254,
                 "value": value(word), "required": place == 0, "error": fault(word),
             }));
         }
@@ -260,10 +273,9 @@ impl Asked<'_> {
             "stamp": self.inner.tokens.stamp(self.name, opened), "language": self.reader, "wording": signup::hash(&consent),
             "fields": fields, "topics": topics, "topic_error": fault("topic"), "consent": consent,
             // Agreed to is what is read: a changed text is not ticked.
-            "agreed": notice != self.text("changed").as_str() && !value("agree").is_empty(), "agree_error": fault("agree"), "trap": TRAP,
+            "agreed": notice != Some(self.text("changed")) && !value("agree").is_empty(), "agree_error": fault("agree"), "trap": TRAP,
         });
-        let title = Value::String(self.form.title.pick(&chain).to_string());
-        self.our_page(pages::titled(status, "form", self.language, &title, &texts, &data))
+        self.our_page(self.titled(status, "form", self.form.title.pick(&chain), data))
     }
 
     /// May be framed by the form's sites, and leads to where people go afterwards.
@@ -271,10 +283,7 @@ impl Asked<'_> {
         let thanks = self.form.thanks.as_deref().and_then(|thanks| Some(url::Url::parse(thanks).ok()?.origin().ascii_serialization()));
         let sites: Vec<String> = self.form.sites.iter().map(|site| format!("https://{site}")).collect();
         let framed = if sites.is_empty() { "'none'".to_string() } else { sites.join(" ") };
-        let policy = format!(
-            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' {}; frame-ancestors {framed}; base-uri 'none'",
-            thanks.unwrap_or_default()
-        );
+        let policy = pages::policy(&format!("'self' {}", thanks.unwrap_or_default()), &framed);
         if let Ok(policy) = HeaderValue::from_str(&policy) {
             answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }
@@ -330,9 +339,13 @@ impl Asked<'_> {
         if self.is_json() {
             return (status, Json(json!({ "error": error }))).into_response();
         }
-        let texts = form_words::texts(self.language);
-        let title = self.text(&format!("{error}_title"));
-        pages::titled(status, "form_taken", self.language, &title, &texts, &json!({ "text": self.text(error) }))
+        self.titled(status, "form_taken", self.text(&format!("{error}_title")), json!({ "text": self.text(error) }))
+    }
+
+    /// A page of ours, from whom the form's first topic comes.
+    fn titled(&self, status: StatusCode, name: &str, title: &str, data: Value) -> Response {
+        let sender = pages::sender(self.site, self.form.topics.first().map(String::as_str), self.language);
+        pages::titled(status, name, self.language, title, &pages::with(json!({ "sender": sender }), data))
     }
 
     fn is_json(&self) -> bool {
@@ -385,7 +398,7 @@ impl Asked<'_> {
         if stamp.is_none() || is_changed {
             self.count("shown once more");
             let notice = self.text(if is_changed { "changed" } else { "once_more" });
-            return self.told(&posted, &BTreeMap::new(), notice.as_str(), self.now - ONCE_MORE);
+            return self.told(&posted, &BTreeMap::new(), Some(notice), self.now - ONCE_MORE);
         }
         let visit = &self.call.visitor.visit;
         let network = network(self.call.visitor.address, &visit.network);
@@ -418,8 +431,7 @@ impl Asked<'_> {
         if !self.is_json() {
             return self.shown(status, posted, faults, notice, opened);
         }
-        let errors: BTreeMap<&str, &str> =
-            faults.iter().map(|(field, fault)| (field.as_str(), form_words::fault(self.language, *fault))).collect();
+        let errors: BTreeMap<&str, &str> = faults.iter().map(|(field, fault)| (field.as_str(), self.fault(*fault))).collect();
         let consent = self.consent();
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let stamp = self.inner.tokens.stamp(self.name, opened);
@@ -440,12 +452,12 @@ impl Asked<'_> {
             pages::guard(answer.headers_mut());
             return answer;
         }
+        let chain = self.chain();
         let (title, text) = match must_confirm {
             true => (self.text("taken_title"), self.text("taken_confirm")),
-            false => (Value::String(self.form.title.pick(&self.chain()).to_string()), self.text("taken")),
+            false => (self.form.title.pick(&chain), self.text("taken")),
         };
-        let texts = form_words::texts(self.language);
-        pages::titled(StatusCode::OK, "form_taken", self.language, &title, &texts, &json!({ "text": text }))
+        self.titled(StatusCode::OK, "form_taken", title, json!({ "text": text }))
     }
 }
 

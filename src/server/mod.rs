@@ -5,7 +5,6 @@
 //! their version, and unsubscriptions are answered 503, so that mailbox providers try again: one counts when those who send can see it.
 
 mod confirm;
-mod form_words;
 mod forms;
 mod hooks;
 mod intake;

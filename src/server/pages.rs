@@ -38,24 +38,31 @@ static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     templates
 });
 
+static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes())));
+
+/// What a page may do: wear our style, post to `targets`, and be framed by `framed`.
+pub fn policy(targets: &str, framed: &str) -> String {
+    let style = &*STYLE_HASH;
+    format!("default-src 'none'; style-src 'sha256-{style}'; form-action {}; frame-ancestors {framed}; base-uri 'none'", targets.trim_end())
+}
+
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
-    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
+    let policy = policy("'self'", "'none'");
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
 });
 
 /// A page in one of `words::LANGUAGES`; its heading is the text `NAME_title`. Of the data, the layout shows `sender` ([`about`]), and puts
 /// `announce` before the title of the window, so that what happened is heard first. A page without a template of its own says `NAME_text`.
 pub fn page(status: StatusCode, name: &str, language: &str, data: &Value) -> Response {
-    let texts = words::texts(language);
     let title = words::text(language, &format!("{name}_title"));
-    let mut response = titled(status, name, language, &Value::from(title), texts, data);
+    let mut response = titled(status, name, language, title, data);
     response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
 
-/// A page with a title and texts of its own. Without a template of its name it says its text `NAME_text`.
-pub fn titled(status: StatusCode, name: &str, language: &str, title: &Value, texts: &Value, data: &Value) -> Response {
+/// A page with a title of its own. Without a template of its name it says its text `NAME_text`.
+pub fn titled(status: StatusCode, name: &str, language: &str, title: &str, data: &Value) -> Response {
+    let texts = words::texts(language);
     let (template, message) = match TEMPLATES.has_template(name) {
         true => (name, None),
         false => ("message", texts.get(format!("{name}_text"))),
@@ -101,19 +108,24 @@ pub fn about(site: &Site, addressed: Option<&Addressed>, language: &str) -> Valu
         Some((title, ..)) => words::titled(site, title, language),
         None => json!({ "text": topic }),
     });
+    json!({
+        "sender": sender(site, topic, language),
+        "topic": title,
+        "address": addressed.and_then(|addressed| addressed.address.as_deref()).map(masked),
+    })
+}
+
+/// Who sends a topic: the head of a page, and its foot.
+pub fn sender(site: &Site, topic: Option<&str>, language: &str) -> Value {
     let sender = topic.and_then(|topic| site.senders.get(topic)).or(site.sender.as_ref());
     let name = sender.map_or_else(|| json!({ "text": site.workspace }), |sender| words::titled(site, &sender.name, language));
     let initial: String =
         name.get("text").and_then(Value::as_str).unwrap_or_default().chars().find(|c| c.is_alphanumeric()).into_iter().collect();
     json!({
-        "sender": {
-            "name": name,
-            "initial": initial.to_uppercase(),
-            "postal_address": sender.and_then(|sender| sender.postal_address.as_ref()).map(|address| words::titled(site, address, language)),
-            "contact": sender.and_then(|sender| sender.contact.as_deref()),
-        },
-        "topic": title,
-        "address": addressed.and_then(|addressed| addressed.address.as_deref()).map(masked),
+        "name": name,
+        "initial": initial.to_uppercase(),
+        "postal_address": sender.and_then(|sender| sender.postal_address.as_ref()).map(|address| words::titled(site, address, language)),
+        "contact": sender.and_then(|sender| sender.contact.as_deref()),
     })
 }
 

@@ -283,7 +283,7 @@ async fn keep(connection: &mut Connection<'_>, erased: &[Erased]) -> Result<(), 
 }
 
 /// Empties all rows of these customers. What is empty already is not written again.
-async fn wipe(connection: &mut Connection<'_>, ids: &[i64], at: i64) -> Result<(), Error> {
+pub(super) async fn wipe(connection: &mut Connection<'_>, ids: &[i64], at: i64) -> Result<(), Error> {
     let given = table(connection.dialect(), &[("id", Field::Long), ("at", Field::Long)]);
     let rows = Value::Array(ids.iter().map(|id| json!({ "id": id, "at": at })).collect()).to_string();
     let (empty, is_full) = connection.pick(("'{}'", "properties <> '{}'"), ("'{}'::jsonb", "properties <> '{}'::jsonb"));

@@ -8,12 +8,11 @@ use super::consents::{self, ConsentRow};
 use super::control::may_send;
 use super::stops::seen_state;
 use super::strikes::{self, Strike, StrikeRow};
-use super::{Doing, Error, Store, micros};
+use super::{Doing, Error, Store, micros, smooth};
 use crate::types::{Channel, Failure, MessageState, NodeId, Refusal, RunId, RunState, SuppressionReason, Time};
 use crate::{in_transaction, on_pool};
-use sqlx::postgres::PgPool;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// By what right a message is written: the fence of its block, or (block 0) its own lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +150,6 @@ impl Answer {
     }
 }
 
-impl Answer {
-    /// Accepted at the first try, in one part.
-    fn is_smooth(&self) -> bool {
-        let is_whole = !self.provider_id.as_ref().is_some_and(|id| id.contains(' '));
-        self.state == MessageState::Accepted && self.attempt == 1 && !self.uncounted && is_whole
-    }
-}
-
 /// An address that must not be sent to any more.
 #[derive(Debug, Clone)]
 pub struct Suppress {
@@ -201,22 +192,6 @@ impl Batch {
             && self.released.is_empty()
             && self.breakers.is_empty()
     }
-
-    /// What a sending under way without trouble writes: first tries, and letters that were accepted at the first.
-    fn is_smooth(&self) -> bool {
-        let marked: HashSet<i64> = self.marks.iter().map(|mark| mark.message).collect();
-        self.left.is_empty()
-            && self.recorded.is_empty()
-            && self.suppress.is_empty()
-            && self.strikes.is_empty()
-            && self.consents.is_empty()
-            && self.released.is_empty()
-            && self.breakers.is_empty()
-            && self.marks.iter().all(|mark| mark.claim.block > 0)
-            && self.answers.iter().all(Answer::is_smooth)
-            // One statement sees each row as it was before; one that was answered and is marked again would be changed once.
-            && !self.answers.iter().any(|answer| marked.contains(&answer.message))
-    }
 }
 
 /// Rows of JSON arrays as a table `e(value)`.
@@ -230,7 +205,7 @@ pub(super) const WAKE: (&str, &str) = (
 
 /// The condition that a row of `messages` is that of an erased person: what a provider says of it is not kept. A row that was waited for shows itself as it
 /// is now and its customer as before, so the address is asked, which an erasure takes; messages of webhooks have none to begin with.
-fn is_erased() -> String {
+pub(super) fn is_erased() -> String {
     format!(
         "messages.address IS NULL AND (messages.channel <> {} OR EXISTS (SELECT 1 FROM customers u WHERE u.id = messages.customer_id AND u.erased_at IS NOT NULL))",
         Channel::Webhook.code()
@@ -264,7 +239,7 @@ impl Store {
         if let Store::Postgres(pool) = self
             && batch.is_smooth()
         {
-            return commit_at_once(pool, node, now, batch).await;
+            return smooth::commit(pool, node, now, batch).await;
         }
         let each = self.pick(EACH.0, EACH.1);
         let (planned, handing_over, retry, deferred, uncertain, accepted) = (
@@ -502,65 +477,6 @@ impl Store {
         }
         Ok(found)
     }
-}
-
-/// A smooth batch in one statement, which is a transaction by itself: one turn of question and answer with the server instead of five.
-async fn commit_at_once(pool: &PgPool, node: NodeId, now: Time, batch: &Batch) -> Result<Vec<i64>, Error> {
-    // The blocks are kept as they are until the marks are in the database, as in `commit_batch`.
-    let sql = format!(
-        "WITH granted AS MATERIALIZED (
-             SELECT b.id, b.fence FROM blocks b JOIN runs r ON r.id = b.run_id JOIN campaigns c ON c.id = r.campaign_id
-             WHERE b.id = ANY($1) AND b.node_id = $2 AND {may_send} FOR SHARE OF b),
-         marked AS (
-             UPDATE messages SET state = {handing_over}, attempts = attempts + 1, provider = r.provider, changed_at = $3
-             FROM UNNEST($4::bigint[], $5::bigint[], $6::bigint[], $7::text[]) AS r (id, block, fence, provider)
-                 JOIN granted g ON g.id = r.block AND g.fence = r.fence
-             WHERE messages.id = r.id AND messages.state = {planned} AND (messages.expires_at IS NULL OR messages.expires_at > $3)
-             RETURNING messages.id),
-         taken AS (
-             UPDATE messages SET state = {accepted}, accepted_at = r.at, changed_at = r.at, provider_id = r.provider_id,
-                                 snapshot = CASE WHEN {erased} THEN NULL ELSE r.snapshot END, reason = NULL, detail = NULL, next_at = NULL, node_id = NULL
-             FROM UNNEST($8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) AS r (id, at, provider_id, snapshot)
-             WHERE messages.id = r.id AND messages.attempts = 1 AND messages.state IN ({handing_over}, {uncertain})),
-         counted AS (
-             UPDATE reservations SET at = r.at, is_handed_over = 1 FROM UNNEST($12::bigint[], $13::bigint[], $14::bigint[]) AS r (customer, message, at)
-             WHERE reservations.customer_id = r.customer AND reservations.message_id = r.message),
-         finished AS (
-             DELETE FROM blocks b USING UNNEST($15::bigint[], $16::bigint[]) AS r (id, fence)
-             WHERE b.id = r.id AND b.fence = r.fence AND b.node_id = $2)
-         SELECT id FROM marked ORDER BY id",
-        may_send = may_send(),
-        erased = is_erased(),
-        planned = MessageState::Planned.code(),
-        handing_over = MessageState::HandingOver.code(),
-        uncertain = MessageState::Uncertain.code(),
-        accepted = MessageState::Accepted.code(),
-    );
-    let mut blocks: Vec<i64> = batch.marks.iter().map(|mark| mark.claim.block).collect();
-    blocks.sort_unstable();
-    blocks.dedup();
-    let counted = || batch.answers.iter().filter_map(|row| row.reserved_for.map(|(customer, at)| (customer, row.message, at)));
-    let ids: Vec<(i64,)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(blocks)
-        .bind(node.0)
-        .bind(micros(now))
-        .bind(batch.marks.iter().map(|row| row.message).collect::<Vec<_>>())
-        .bind(batch.marks.iter().map(|row| row.claim.block).collect::<Vec<_>>())
-        .bind(batch.marks.iter().map(|row| row.claim.fence).collect::<Vec<_>>())
-        .bind(batch.marks.iter().map(|row| row.provider.as_str()).collect::<Vec<_>>())
-        .bind(batch.answers.iter().map(|row| row.message).collect::<Vec<_>>())
-        .bind(batch.answers.iter().map(|row| micros(row.at)).collect::<Vec<_>>())
-        .bind(batch.answers.iter().map(|row| row.provider_id.as_deref()).collect::<Vec<_>>())
-        .bind(batch.answers.iter().map(|row| row.snapshot.as_deref()).collect::<Vec<_>>())
-        .bind(counted().map(|row| row.0).collect::<Vec<_>>())
-        .bind(counted().map(|row| row.1).collect::<Vec<_>>())
-        .bind(counted().map(|row| row.2).collect::<Vec<_>>())
-        .bind(batch.finished.iter().map(|claim| claim.block).collect::<Vec<_>>())
-        .bind(batch.finished.iter().map(|claim| claim.fence).collect::<Vec<_>>())
-        .fetch_all(pool)
-        .await
-        .doing("write to the ledger")?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 /// The reply's first kilobyte.

@@ -49,6 +49,7 @@ pub mod settings;
 pub mod settled;
 pub mod signups;
 pub mod simulated;
+mod smooth;
 pub mod sql;
 pub mod stops;
 pub mod strikes;
@@ -239,7 +240,8 @@ impl Store {
         }
         let path = path.strip_prefix("//").unwrap_or(path);
         // Pages that nobody writes come from the mapped file: readers need little besides, and there may be eight of them.
-        Store::sqlite(sqlite_options(path), sqlite_options(path)).await
+        let options = sqlite_options(path);
+        Store::sqlite(options.clone(), options).await
     }
 
     /// `reading`: what the connections are opened with that only read.

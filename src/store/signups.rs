@@ -7,7 +7,7 @@ use super::batch::{Connection, Field, table};
 use super::consents::{self, ConsentRow};
 use super::customers::{self, Changes, Found, Wanted, among_ids};
 use super::suppressions::SuppressionRow;
-use super::{Doing, Error, Store, micros};
+use super::{Doing, Error, Store, erasure, micros};
 use crate::on_pool;
 use crate::types::{ConsentState, MessageState, SuppressionReason, Time};
 use chrono::TimeDelta;
@@ -187,15 +187,6 @@ impl Store {
             &[("customer", Field::Long), ("form", Field::Text), ("channel", Field::Small), ("made", Field::Small), ("source", Field::Text)],
         );
         let pending = ConsentState::Pending.code();
-        let empty = connection.pick("'{}'", "'{}'::jsonb");
-        // Made by a sign-up, and nothing but what sign-ups and their messages have left.
-        let alone = format!(
-            "SELECT c.id FROM customers c JOIN {given} AS given ON given.customer = c.id AND given.made = 1
-             WHERE c.external_id IS NULL AND c.erased_at IS NULL AND NOT EXISTS (SELECT 1 FROM signups s WHERE s.customer_id = c.id)
-               AND NOT EXISTS (SELECT 1 FROM consent_state t WHERE t.customer_id = c.id)
-               AND NOT EXISTS (SELECT 1 FROM events e WHERE e.customer_id = c.id AND e.message_id IS NULL)"
-        );
-        let traces = "EXISTS (SELECT 1 FROM messages m WHERE m.customer_id = customers.id) OR EXISTS (SELECT 1 FROM events e WHERE e.customer_id = customers.id)";
         for sql in [
             format!("DELETE FROM signups WHERE (customer_id, form, channel) IN (SELECT customer, form, channel FROM {given} AS given)"),
             format!(
@@ -207,20 +198,28 @@ impl Store {
                    AND NOT EXISTS (SELECT 1 FROM consents c WHERE c.customer_id = consent_state.customer_id AND c.topic = consent_state.topic
                                      AND c.channel = consent_state.channel AND c.state = {pending})"
             ),
-            format!("UPDATE messages SET address = NULL, snapshot = NULL, detail = NULL WHERE customer_id IN ({alone})"),
-            format!("UPDATE events SET properties = {empty}, folded = NULL WHERE customer_id IN ({alone})"),
-            format!("UPDATE attempts SET reply = NULL WHERE message_id IN (SELECT id FROM messages WHERE customer_id IN ({alone}))"),
-            format!("DELETE FROM strikes WHERE key IN (SELECT key FROM addresses WHERE customer_id IN ({alone}))"),
-            format!("DELETE FROM addresses WHERE customer_id IN ({alone})"),
-            format!("DELETE FROM consents WHERE customer_id IN ({alone})"),
-            format!(
-                "UPDATE customers SET draw_key = 'forgotten #' || id, first_name = NULL, last_name = NULL, language = NULL, country = NULL, zone = NULL,
-                   attributes = {empty}, folded = NULL, updated_at = {now}, erased_at = {now} WHERE id IN ({alone}) AND ({traces})",
-                now = micros(now)
-            ),
-            format!("DELETE FROM customers WHERE id IN ({alone}) AND NOT ({traces})"),
         ] {
             connection.write(DOING, sql, &json!(rows).to_string()).await?;
+        }
+        // Made by a sign-up, and nothing but what sign-ups and their messages have left.
+        let alone = format!(
+            "SELECT DISTINCT c.id FROM customers c JOIN {given} AS given ON given.customer = c.id AND given.made = 1
+             WHERE c.external_id IS NULL AND c.erased_at IS NULL AND NOT EXISTS (SELECT 1 FROM signups s WHERE s.customer_id = c.id)
+               AND NOT EXISTS (SELECT 1 FROM consent_state t WHERE t.customer_id = c.id)
+               AND NOT EXISTS (SELECT 1 FROM events e WHERE e.customer_id = c.id AND e.message_id IS NULL)
+             ORDER BY c.id"
+        );
+        let alone: Vec<(i64,)> = connection.read(DOING, alone, &json!(rows).to_string()).await?;
+        let alone: Vec<i64> = alone.into_iter().map(|(id,)| id).collect();
+        erasure::wipe(&mut connection, &alone, micros(now)).await?;
+        let given = table(connection.dialect(), &[("id", Field::Long)]);
+        let of_nothing = format!(
+            "SELECT given.id FROM {given} AS given WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.customer_id = given.id)
+               AND NOT EXISTS (SELECT 1 FROM events e WHERE e.customer_id = given.id)"
+        );
+        let alone: Vec<Value> = alone.iter().map(|id| json!({ "id": id })).collect();
+        for (place, column) in [("consents", "customer_id"), ("customers", "id")] {
+            connection.write(DOING, format!("DELETE FROM {place} WHERE {column} IN ({of_nothing})"), &json!(alone).to_string()).await?;
         }
         change.commit(DOING).await?;
         Ok(gone.len() as u64)

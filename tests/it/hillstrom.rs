@@ -196,11 +196,7 @@ fn write_data(workspace: &Path, rows: &[Row]) {
 }
 
 fn write_workspace(workspace: &Path, port: u16) {
-    let put = |path: &str, text: &str| {
-        let path = workspace.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let put = |path: &str, text: &str| crate::shop::put(workspace, path, text);
     put(".env", "POSTHASTE_PEPPER=pepper-for-tests-only\nPOSTHASTE_SIGNING=k1:signing-key-for-tests-only\n");
     put(
         "posthaste.yaml",

@@ -156,6 +156,22 @@ async fn a_relay_that_says_whose_the_mailbox_is_now_ends_the_consent_too() {
 }
 
 #[tokio::test]
+async fn a_reply_that_no_database_can_store_holds_up_nobody() {
+    let reply = "5.1.1 no such \0 user";
+    let refused = posthaste::providers::email::reply::classify(550, reply).outcome(550, reply.into());
+    let accepted = Outcome::Accepted { id: Some("7\0B1".into()), reply: "250 2.0.0 queued as 7\0B1".into() };
+    for (outcome, sums) in [(accepted, "selected 2, accepted 2"), (refused, "selected 2, failed 2")] {
+        for database in databases().await {
+            let world = world(&database, SALE, &["ada@example.org", "bo@example.org"]).await;
+            *world.outbox.outage.lock().unwrap() = Some((world.clock.clone(), "2027-03-02T00:00:00Z".parse().unwrap(), outcome.clone()));
+            let done = tokio::time::timeout(std::time::Duration::from_secs(60), world.run_until("2027-03-01T10:05:00Z")).await;
+            assert!(done.is_ok(), "{}: the ledger waits for ever", database.name);
+            assert_eq!(world.sums("sale").await, sums, "{}", database.name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn all_attempts_of_a_message_are_the_same_message() {
     for database in databases().await {
         let world = world(&database, NOTICE, &["lost@example.org"]).await;

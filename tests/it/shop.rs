@@ -24,11 +24,7 @@ impl Shop {
     }
 
     pub fn write(&self, workspace: &Path) {
-        let put = |path: &str, text: &str| {
-            let path = workspace.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let put = |path: &str, text: &str| put(workspace, path, text);
         put(".env", "POSTHASTE_PEPPER=pepper-for-tests-only\nPOSTHASTE_SIGNING=k1:signing-key-for-tests-only\n");
         put(
             "posthaste.yaml",
@@ -87,4 +83,11 @@ pub fn write_customers(workspace: &Path, count: usize) {
         let _ = writeln!(text, "K{number},person.{number}@kill.example,+38067{number:07},Person {number},email sms");
     }
     std::fs::write(workspace.join("customers.csv"), text).unwrap();
+}
+
+/// Writes a file of a workspace, with the folders that it needs.
+pub fn put(workspace: &Path, path: &str, text: &str) {
+    let path = workspace.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
 }

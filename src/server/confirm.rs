@@ -49,7 +49,6 @@ pub async fn page(
     if !confirm(&inner, &addressed, &topic, (message, answer), language, &visitor, &standing).await {
         return pages::away(&headers);
     }
-    let about = pages::with(about, json!({ "announce": words::text(language, "confirmed_title") }));
     pages::page(StatusCode::OK, "confirmed", language, &about)
 }
 

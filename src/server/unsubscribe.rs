@@ -75,7 +75,7 @@ async fn act(inner: &Inner, message: MessageId, headers: &HeaderMap, body: &[u8]
     let addressed = inner.store.addressed(message).await.ok().flatten();
     let (language, about) = about(inner, message, addressed.as_ref(), headers);
     let is_of_topic = scope == Scope::Topic && about.get("topic").is_some_and(|topic| !topic.is_null());
-    let mut more = json!({ "all": !is_of_topic, "announce": words::text(language, "unsubscribed_title") });
+    let mut more = json!({ "all": !is_of_topic });
     if !is_of_topic {
         more["topic"] = Value::Null;
     }

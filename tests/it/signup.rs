@@ -326,6 +326,7 @@ async fn a_pause_of_advertising_keeps_nobody_from_signing_up_and_goes_on() {
         let site = Site::open(world).await;
         site.post("letters", &[("email", "ada@example.org")]).await;
         site.engine().await;
+        site.pass(TimeDelta::minutes(1));
         site.press(&site.confirm_path("ada@example.org")).await;
         assert_eq!(site.state("ada@example.org", "letters").await, Some(ConsentState::Confirmed), "{}", database.name);
         assert_eq!(site.number("SELECT COUNT(*) FROM suppressions WHERE reason = 9").await, 1, "{}", database.name);

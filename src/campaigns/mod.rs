@@ -36,7 +36,7 @@ mod workspace;
 
 pub use mapping::Mapping;
 pub use model::*;
-pub use read::{Definitions, in_the_past, read, read_version};
+pub use read::{Definitions, in_the_past, read, read_version, read_workspace};
 pub use schema::schemas;
 pub use tables::provider::is_kind;
 pub use trigger::{Trigger, response};

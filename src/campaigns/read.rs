@@ -26,18 +26,36 @@ pub struct Definitions {
 /// (warnings do not count).
 pub fn read(files: &Files) -> (Option<Definitions>, Problems) {
     let mut problems = Problems::default();
-    let definitions = read_all(files, &mut problems);
+    let definitions = read_all(files, Words::Checked, &mut problems);
     if let (Some(definitions), Some(top)) = (&definitions, tree(files, workspace::FILE, &mut Problems::default())) {
         forms::can_be_confirmed(&top, &definitions.workspace, &definitions.campaigns, &mut problems);
     }
     finished(definitions, problems)
 }
 
-/// Reads the files of one applied version: what it reaches, and not everything that the workspace has besides.
+/// Reads the files of one applied version: what it reaches, and not everything that the workspace has besides. What its messages say was compiled and
+/// checked before it was applied, and is compiled again where it is sent.
 pub fn read_version(files: &Files) -> (Option<Definitions>, Problems) {
     let mut problems = Problems::default();
-    let definitions = read_all(files, &mut problems);
+    let definitions = read_all(files, Words::Applied, &mut problems);
     finished(definitions, problems)
+}
+
+/// Reads posthaste.yaml of one applied version, and nothing else of it.
+pub fn read_workspace(files: &Files) -> (Option<Workspace>, Problems) {
+    let mut problems = Problems::default();
+    let top = tree(files, workspace::FILE, &mut problems);
+    let names = Names::first(files, top.as_ref());
+    let workspace = top.map(|top| workspace::read(&top, names, &mut problems).0);
+    problems.sort();
+    (workspace.filter(|_| problems.count() == 0), problems)
+}
+
+/// Whether what messages say is new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Checked,
+    Applied,
 }
 
 fn finished(definitions: Option<Definitions>, mut problems: Problems) -> (Option<Definitions>, Problems) {
@@ -45,7 +63,7 @@ fn finished(definitions: Option<Definitions>, mut problems: Problems) -> (Option
     (definitions.filter(|_| problems.count() == 0), problems)
 }
 
-fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
+fn read_all(files: &Files, words: Words, problems: &mut Problems) -> Option<Definitions> {
     let top = tree(files, workspace::FILE, problems);
     if !files.0.contains_key(workspace::FILE) {
         problems.push(
@@ -100,7 +118,9 @@ fn read_all(files: &Files, problems: &mut Problems) -> Option<Definitions> {
         .filter_map(|(key, node)| Some((key.clone(), mapping::read(&format!("mappings/{key}.yaml"), key, node, &names, problems)?)))
         .collect();
     reach(&segments, &mut campaigns, &library);
-    words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    if words == Words::Checked {
+        words_of_messages::check(&workspace, &segments, &campaigns, &campaign_trees, &library, problems);
+    }
     retention::check(&workspace, (&segments, &segment_trees), (&campaigns, &campaign_trees), problems);
     nothing_is_lost(&segment_trees, segments.keys(), "campaigns/segments/", problems);
     nothing_is_lost(&campaign_trees, campaigns.keys(), "campaigns/", problems);

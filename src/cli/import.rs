@@ -171,9 +171,9 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
     let summary = {
         let report = &mut |report: Report<'_>| watch.report(report);
         match kind {
-            Kind::Customers => match &alone {
-                Some(_) => import::first_customers(&store, &settings, input, report).await,
-                None => import::customers(&store, &settings, input, report).await,
+            Kind::Customers => match (&store, &alone) {
+                (Store::Sqlite(_), None) => import::customers(&store, &settings, input, report).await,
+                _ => import::first_customers(&store, &settings, input, report).await,
             },
             Kind::Events => {
                 let options = events.map(|events| EventOptions {

@@ -224,8 +224,8 @@ impl Reader {
 
     async fn newer(&self, known: Option<VersionId>) -> Option<(VersionId, Applied)> {
         let version = self.store.applied_workspace_id().await.ok().flatten().filter(|version| known != Some(*version))?;
-        match self.store.load_definitions(version).await {
-            Ok(definitions) => Some((version, definitions.workspace)),
+        match self.store.load_workspace(version).await {
+            Ok(workspace) => Some((version, workspace)),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "what was applied cannot be read; mail is taken as before");
                 None

@@ -137,11 +137,11 @@ async fn follow(store: Store, state: State, secrets: Secrets, keys: Keys, stop: 
         if let Ok(Some(version)) = store.applied_workspace_id().await
             && last != Some(version)
         {
-            match store.load_definitions(version).await {
-                Ok(definitions) => {
-                    state.set_site(Site::of(&definitions.workspace));
-                    state.set_hooks(hooks(&definitions.workspace, &secrets, last.is_some()));
-                    state.set_forms(Forms { workspace: definitions.workspace, keys: keys.clone(), version: version.0 });
+            match store.load_workspace(version).await {
+                Ok(workspace) => {
+                    state.set_site(Site::of(&workspace));
+                    state.set_hooks(hooks(&workspace, &secrets, last.is_some()));
+                    state.set_forms(Forms { workspace, keys: keys.clone(), version: version.0 });
                     // Tried again when it failed; a click finds its links by itself meanwhile.
                     last = state.learn_links().await.is_ok().then_some(version);
                 }
@@ -262,7 +262,7 @@ impl Door {
         let newest = self.store.newest_version().await?;
         if known.newest != newest {
             let workspace = match self.store.applied_workspace_id().await? {
-                Some(version) => self.store.load_definitions(version).await?.workspace,
+                Some(version) => self.store.load_workspace(version).await?,
                 None => known.workspace.clone(),
             };
             // Read before what it names: an apply in between is noticed the next time.

@@ -3,6 +3,8 @@
 //! Accepted is what can be sent without SMTPUTF8: an ASCII local part and a domain with at least two labels, which IDNA turns into
 //! A-labels. The local part keeps its capitals for sending; keys and matching ignore them (`Keys::address`).
 
+use std::borrow::Cow;
+
 /// An address fit for an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress {
@@ -50,7 +52,9 @@ impl EmailAddress {
             return Err(Error::TooLong);
         }
         let at = local.len();
-        Ok(EmailAddress { text: format!("{local}@{domain}"), at })
+        let mut text = String::with_capacity(at + 1 + domain.len());
+        text.extend([&*local, "@", &*domain]);
+        Ok(EmailAddress { text, at })
     }
 
     pub fn as_str(&self) -> &str {
@@ -84,7 +88,10 @@ pub fn in_cell(cell: &str) -> Result<(EmailAddress, bool), (String, Error)> {
     };
     let mut parts = whole.split([';', ',']).flat_map(|part| part.split(" / ")).map(str::trim).filter(|part| !part.is_empty());
     let written = parts.next().unwrap_or("");
-    let bare = written.strip_prefix("mailto:").unwrap_or(written).trim_end_matches('.').replace(" @", "@").replace("@ ", "@");
+    let mut bare = Cow::Borrowed(written.strip_prefix("mailto:").unwrap_or(written).trim_end_matches('.'));
+    if bare.contains(" @") || bare.contains("@ ") {
+        bare = bare.replace(" @", "@").replace("@ ", "@").into();
+    }
     match EmailAddress::parse(&bare) {
         Ok(address) => Ok((address, parts.next().is_some())),
         Err(why) => Err((written.to_string(), why)),
@@ -96,7 +103,7 @@ pub(crate) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{a0}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-fn plain(text: &str) -> Result<(String, &str), Error> {
+fn plain(text: &str) -> Result<(Cow<'_, str>, &str), Error> {
     let (local, domain) = text.split_once('@').ok_or(Error::NoAt)?;
     if domain.contains('@') {
         return Err(Error::TwoAts);
@@ -110,11 +117,11 @@ fn plain(text: &str) -> Result<(String, &str), Error> {
     if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
         return Err(Error::LocalPartDots);
     }
-    Ok((local.to_string(), domain))
+    Ok((local.into(), domain))
 }
 
 /// `"local part"@domain`: the quotes go where they are not needed.
-fn quoted(text: &str) -> Result<(String, &str), Error> {
+fn quoted(text: &str) -> Result<(Cow<'_, str>, &str), Error> {
     let mut inner = String::new();
     let mut characters = text.char_indices().skip(1);
     let end = loop {
@@ -140,9 +147,9 @@ fn quoted(text: &str) -> Result<(String, &str), Error> {
         && !inner.ends_with('.')
         && !inner.contains("..");
     if bare {
-        return Ok((inner, domain));
+        return Ok((inner.into(), domain));
     }
-    Ok((format!("\"{}\"", inner.replace('\\', "\\\\").replace('"', "\\\"")), domain))
+    Ok((format!("\"{}\"", inner.replace('\\', "\\\\").replace('"', "\\\"")).into(), domain))
 }
 
 fn is_atom(c: char) -> bool {
@@ -152,7 +159,7 @@ fn is_atom(c: char) -> bool {
 /// Top-level names that never lead to a mail server (RFC 6761 and others).
 const NOWHERE: &[&str] = &["invalid", "localhost", "local", "arpa", "onion"];
 
-fn domain_to_ascii(domain: &str) -> Result<String, Error> {
+fn domain_to_ascii(domain: &str) -> Result<Cow<'_, str>, Error> {
     if !domain.contains('.') {
         return Err(Error::NoDomain);
     }
@@ -162,9 +169,9 @@ fn domain_to_ascii(domain: &str) -> Result<String, Error> {
     }
     let unfit = Error::Domain("a label is empty, too long or has characters that are not allowed");
     let ascii = if plain && domain.len() <= 253 && domain.split('.').all(|label| (1..=63).contains(&label.len())) {
-        domain.to_string()
+        Cow::Borrowed(domain)
     } else {
-        idna::domain_to_ascii_strict(domain).map_err(|_| unfit.clone())?
+        idna::domain_to_ascii_strict(domain).map_err(|_| unfit.clone())?.into()
     };
     let Some((_, top)) = ascii.rsplit_once('.') else { return Err(Error::NoDomain) };
     if !top.starts_with("xn--") && top.bytes().any(|byte| byte.is_ascii_digit()) {

@@ -75,7 +75,7 @@ pub(super) async fn switch(
     for (one, message) in wanted {
         let (due, channel) = (one.due, message.channel);
         let Some(found) = ways.remove(&due.id) else { continue };
-        let Some(address) = found.way.address else { continue };
+        let Some(address) = found.way.address.as_deref().map(String::from) else { continue };
         let (rules, quiet) = rules.entry(channel).or_insert_with(|| {
             (Rules::new(&workspace.policy, campaign, channel), Quiet::new(&workspace.policy, &Subject::of(campaign, channel)))
         });
@@ -112,7 +112,16 @@ pub(super) async fn switch(
         });
         let detail = wait.map_or_else(|| format!("goes by {channel} instead"), |wait| wait.why.to_string());
         places.push(one.place);
-        switches.push(Switch { message: due.id, claim: one.claim, channel, address, site: found.way.site, expires_at, next_at, detail });
+        switches.push(Switch {
+            message: due.id,
+            claim: one.claim,
+            channel,
+            address,
+            site: found.way.site.to_string(),
+            expires_at,
+            next_at,
+            detail,
+        });
     }
     let answers = if requests.is_empty() { Vec::new() } else { caps.settle(change, &requests).await? };
     let (mut ways, mut going, mut reserved) = (Vec::new(), Vec::new(), Vec::new());

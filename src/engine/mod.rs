@@ -514,8 +514,7 @@ impl Engine {
 /// The workspace's file as it was applied last.
 pub async fn applied_workspace(store: &Store) -> Result<Option<(VersionId, Workspace)>, store::Error> {
     let Some(version) = store.applied_workspace().await? else { return Ok(None) };
-    let definitions = store.load_definitions(version.id).await?;
-    Ok(Some((version.id, definitions.workspace)))
+    Ok(Some((version.id, store.load_workspace(version.id).await?)))
 }
 
 /// Machines that share a database go by its clock.

@@ -260,7 +260,7 @@ impl Feedback {
         {
             return Ok(Some(applied.clone()));
         }
-        let workspace = self.store.load_definitions(version).await?.workspace;
+        let workspace = self.store.load_workspace(version).await?;
         let counting = Counting { zone: workspace.zone, slot: 0, judge: judge::judge };
         let by_sms = workspace.topics.iter().filter(|(_, topic)| topic.channels.contains(&Channel::Sms));
         let senders = by_sms.map(|(key, topic)| (key.clone(), topic.from.clone())).collect();

@@ -271,7 +271,6 @@ impl Arbiter {
     }
 }
 
-/// When the day of this instant ends there, in microseconds.
 /// Whether some cap can hold for this campaign.
 pub fn touches(policy: &Policy, campaign: &Campaign, channels: &[Channel]) -> bool {
     let touched = |channel: &Channel| {

@@ -99,7 +99,8 @@ impl<'a> Costs<'a> {
         let mut parts = HashMap::with_capacity(rows.len());
         for row in rows {
             let Some(person) = people.get(&row.customer) else { continue };
-            let mut due = Due::alone(row.channel, row.arm, row.address.clone(), from_micros(row.due_at), person.clone());
+            let mut due =
+                Due::alone(row.channel, row.arm, row.address.as_deref().map(String::from), from_micros(row.due_at), person.clone());
             (due.customer, due.event) = (row.customer, events.remove(&(row.customer, row.entry)));
             if let Some(count) = self.parts.of(&due, from_micros(row.due_at).max(self.now)) {
                 parts.insert((row.customer, row.entry), count);

@@ -14,6 +14,7 @@ use crate::store::planning::{Candidate, Planned, Way};
 use crate::store::runs::{HELD_OUT, NOT_DRAWN};
 use crate::types::{Channel, Class, Refusal, Time, from_micros, micros};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
 /// A decided row, and its rank under `limits` when it is a message: the lowest come first.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub struct Decided {
     /// What the warm-up has given it, having seen everybody.
     pub seat: Option<Seat>,
     /// By another channel, for a message for which a cap has no room.
-    pub otherwise: Option<Planned>,
+    pub otherwise: Option<Box<Planned>>,
 }
 
 /// Where a customer lives, as far as it is known.
@@ -50,12 +51,15 @@ pub struct Decider<'a> {
     channels: &'a [Channel],
     now: Time,
     times: Times<'a>,
-    rules: HashMap<Channel, Rules>,
-    /// By the identity and channel of a message.
-    reaches: HashMap<(String, Channel), Reach>,
-    /// Addresses that more than one customer has, by channel.
-    shared: HashMap<Channel, HashSet<String>>,
-    seen: HashSet<(Channel, String)>,
+    /// As the channels.
+    rules: Vec<Rules>,
+    /// By the identity and channel of a message; few.
+    reaches: Vec<((&'a str, Channel), Reach)>,
+    /// Addresses that more than one customer has, as the channels.
+    shared: Vec<HashSet<String>>,
+    seen: HashSet<(Channel, Arc<str>)>,
+    /// When a message ends that is due then: the last answer, which mostly is the next one too.
+    ending: Option<Ending<'a>>,
     pub arms: ArmNames,
     weights: Vec<Share>,
     held_out_everywhere: Drawing,
@@ -75,6 +79,15 @@ pub struct Decider<'a> {
     forced: Option<&'a BTreeMap<String, String>>,
     /// Where in the candidate's attributes the hold-out, the arm and the order stand.
     at: Places,
+}
+
+/// Until when a message due at a time may be sent.
+#[derive(Clone, Copy)]
+struct Ending<'a> {
+    message: &'a Message,
+    due: Time,
+    zone: chrono_tz::Tz,
+    at: i64,
 }
 
 /// Positions among the attributes that are read for a candidate.
@@ -124,11 +137,14 @@ impl<'a> Decider<'a> {
         occurrence: Occurrence,
         now: Time,
     ) -> Self {
-        let rules = channels.iter().map(|channel| (*channel, Rules::new(&workspace.policy, campaign, *channel))).collect();
-        let reaches = messages(campaign)
-            .into_iter()
-            .map(|message| ((message.from.clone(), message.channel), Reach::of(workspace, message)))
-            .collect();
+        let rules = channels.iter().map(|channel| Rules::new(&workspace.policy, campaign, *channel)).collect();
+        let mut reaches: Vec<((&str, Channel), Reach)> = Vec::new();
+        for message in messages(campaign) {
+            let key = (message.from.as_str(), message.channel);
+            if !reaches.iter().any(|(known, _)| *known == key) {
+                reaches.push((key, Reach::of(workspace, message)));
+            }
+        }
         let weights = match &campaign.arms {
             Arms::Variants(variants) => variants.iter().map(|variant| variant.weight).collect(),
             _ => Vec::new(),
@@ -153,8 +169,9 @@ impl<'a> Decider<'a> {
             times: Times::new(&workspace.seed, campaign, occurrence, now),
             rules,
             reaches,
-            shared: HashMap::new(),
+            shared: vec![HashSet::new(); channels.len()],
             seen: HashSet::new(),
+            ending: None,
             arms: ArmNames::of(campaign),
             weights,
             at: attributes(campaign).1,
@@ -178,7 +195,13 @@ impl<'a> Decider<'a> {
 
     /// Names the addresses of a channel that more than one customer has.
     pub fn share(&mut self, channel: Channel, addresses: HashSet<String>) {
-        self.shared.insert(channel, addresses);
+        if let Some(shared) = self.place_of(channel).and_then(|place| self.shared.get_mut(place)) {
+            *shared = addresses;
+        }
+    }
+
+    fn place_of(&self, channel: Channel) -> Option<usize> {
+        self.channels.iter().position(|known| *known == channel)
     }
 
     /// Begins anew with the first customer, for a second pass over the same audience.
@@ -186,16 +209,16 @@ impl<'a> Decider<'a> {
         self.seen.clear();
     }
 
-    pub fn decide(&mut self, candidate: Candidate) -> Decided {
-        let arm = self.arm(&candidate);
-        let (row, rank, otherwise) = self.row(&candidate, arm);
+    pub fn decide(&mut self, candidate: &Candidate) -> Decided {
+        let arm = self.arm(candidate);
+        let (row, rank, otherwise) = self.row(candidate, arm);
         let of_phone = || candidate.phone.as_deref().and_then(super::country_of_phone);
         let country = if self.asks_for_places { candidate.country.clone().or_else(of_phone) } else { None };
         let engaged = match self.asks_for_engagement {
             true => (last_first(candidate.engaged_at), self.order.draw(&candidate.draw_key).0),
             false => (0, 0),
         };
-        let lives = Lives { country, zone: candidate.zone, phone: candidate.phone };
+        let lives = Lives { country, zone: candidate.zone.clone(), phone: candidate.phone.clone() };
         let mut decided = Decided { row, rank, otherwise, lives, engaged, seat: None };
         if decided.row.refusal.is_none() {
             self.keep_quiet(&mut decided.row, &decided.lives, &candidate.draw_key);
@@ -219,7 +242,7 @@ impl<'a> Decider<'a> {
     }
 
     /// The row, its rank when it is a message, and what it would be by the other channel.
-    fn row(&mut self, candidate: &Candidate, arm: Option<i16>) -> (Planned, Option<Rank>, Option<Planned>) {
+    fn row(&mut self, candidate: &Candidate, arm: Option<i16>) -> (Planned, Option<Rank>, Option<Box<Planned>>) {
         let message = message_for(self.campaign, arm.unwrap_or(HELD_OUT + 1));
         let (message, verdict) = self.way(candidate, message);
         let when = self.times.of(&candidate.draw_key, candidate.zone.as_deref(), candidate.country.as_deref(), candidate.phone.as_deref());
@@ -242,18 +265,29 @@ impl<'a> Decider<'a> {
             row.refusal = Some(Refusal::PastLocalTime);
             return (row, None, None);
         }
-        row.expires_at = Some(micros(expires(message, when.due, when.zone)));
+        row.expires_at = Some(self.ends(message, when.due, when.zone));
         let otherwise = message.otherwise.as_deref().filter(|_| self.caps_go_otherwise);
-        let otherwise = otherwise.filter(|other| self.asked(candidate, other).is_ok()).map(|other| Planned {
-            arm,
-            expires_at: Some(micros(expires(other, when.due, when.zone))),
-            ..self.blank(candidate, other.channel, when.due)
+        let otherwise = otherwise.filter(|other| self.asked(candidate, other).is_ok()).map(|other| {
+            let expires_at = Some(micros(expires(other, when.due, when.zone)));
+            Box::new(Planned { arm, expires_at, ..self.blank(candidate, other.channel, when.due) })
         });
         (row, self.is_limited().then(|| self.rank(candidate)), otherwise)
     }
 
     fn is_limited(&self) -> bool {
         self.campaign.limit_audience.is_some() || self.campaign.limit_cost.is_some()
+    }
+
+    /// As [`expires`], worked out once for those who are due together.
+    fn ends(&mut self, message: &'a Message, due: Time, zone: chrono_tz::Tz) -> i64 {
+        match self.ending {
+            Some(last) if std::ptr::eq(last.message, message) && last.due == due && last.zone == zone => last.at,
+            _ => {
+                let at = micros(expires(message, due, zone));
+                self.ending = Some(Ending { message, due, zone, at });
+                at
+            }
+        }
     }
 
     fn blank(&self, candidate: &Candidate, channel: Channel, due: Time) -> Planned {
@@ -292,13 +326,13 @@ impl<'a> Decider<'a> {
     fn asked(&mut self, candidate: &Candidate, message: &'a Message) -> Result<(), Refusal> {
         let channel = message.channel;
         let way = self.way_of(candidate, channel);
+        let place = self.place_of(channel);
+        let shared = place.and_then(|place| self.shared.get(place)).filter(|shared| !shared.is_empty());
         let duplicate = match &way.address {
-            Some(address) if self.shared.get(&channel).is_some_and(|shared| shared.contains(address)) => {
-                !self.seen.insert((channel, address.clone()))
-            }
+            Some(address) if shared.is_some_and(|shared| shared.contains(&**address)) => !self.seen.insert((channel, address.clone())),
             _ => false,
         };
-        let reach = self.reaches.get(&(message.from.clone(), channel));
+        let reach = self.reaches.iter().find(|(key, _)| *key == (message.from.as_str(), channel)).map(|(_, reach)| reach);
         let facts = Facts {
             address: way.address.as_deref(),
             unsupported: way.address.as_deref().is_some_and(|address| reach.is_some_and(|reach| reach.is_unsupported(address))),
@@ -308,15 +342,15 @@ impl<'a> Decider<'a> {
             consent_to_all: way.consent_to_all,
             country: candidate.country.as_deref(),
         };
-        match self.rules.get(&channel) {
+        match place.and_then(|place| self.rules.get(place)) {
             Some(rules) => decide(&facts, rules, self.now),
             None => Err(Refusal::UnsupportedAddress),
         }
     }
 
     fn way_of<'c>(&self, candidate: &'c Candidate, channel: Channel) -> &'c Way {
-        static NONE: Way = Way { address: None, site: String::new(), suppression: None, consent: None, consent_to_all: None };
-        self.channels.iter().position(|known| *known == channel).and_then(|index| candidate.ways.get(index)).unwrap_or(&NONE)
+        static NONE: LazyLock<Way> = LazyLock::new(Way::default);
+        self.place_of(channel).and_then(|place| candidate.ways.get(place)).unwrap_or(&NONE)
     }
 
     /// Held out of this campaign, or (advertising) of all.

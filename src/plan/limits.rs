@@ -6,7 +6,7 @@ use super::decide::{Decided, Decider, Rank};
 use super::warm_up::{Asking, Seat, WarmUps};
 use super::write::{Sink, answered, requests};
 use crate::campaigns::Campaign;
-use crate::store::planning::{Candidate, Planned, Selection, Snapshot};
+use crate::store::planning::{Candidate, Planned, Selection, Snapshot, Window};
 use crate::store::{self, Store, micros};
 use crate::types::{Refusal, Time};
 use std::collections::{BinaryHeap, HashMap};
@@ -80,13 +80,13 @@ pub(super) async fn walk<S: Sink>(
         Some(warm_ups) => seats(store, warm_ups, &mut snapshot, selection, decider, (&mut ahead, &within), now).await?,
         None => HashMap::new(),
     };
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let (windows, mut read) = mpsc::channel::<Window>(4);
     // A task of its own: rows are read and unpacked on one processor while the other decides and writes.
     let reading = tokio::spawn({
         let selection = selection.clone();
         async move { snapshot.candidates(&selection, windows).await }
     });
-    let mut decide = |candidate: Candidate| {
+    let mut decide = |candidate: &Candidate| {
         let mut decided = within.limited(decider.decide(candidate), costs);
         decided.seat = seats.get(&decided.row.customer).copied();
         decided
@@ -94,7 +94,7 @@ pub(super) async fn walk<S: Sink>(
     let mut next_window = async || -> Option<Vec<Decided>> {
         let window = read.recv().await?;
         let mut decided = Vec::with_capacity(window.len());
-        for candidate in window {
+        for candidate in window.iter() {
             decided.push(decide(candidate));
             // In small pieces, so that the database does not wait for its next statement.
             if decided.len() % 64 == 0 {
@@ -139,11 +139,11 @@ async fn within(
     let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let currency = campaign.limit_cost.as_ref().map_or("", |limit| &limit.currency);
     let mut first: BinaryHeap<(Rank, i64)> = BinaryHeap::new();
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let (windows, mut read) = mpsc::channel::<Window>(4);
     let reading = snapshot.candidates(selection, windows);
     let counting = async {
         while let Some(window) = read.recv().await {
-            let mut decided: Vec<Decided> = window.into_iter().map(|candidate| decider.decide(candidate)).collect();
+            let mut decided: Vec<Decided> = window.iter().map(|candidate| decider.decide(candidate)).collect();
             if let Some(caps) = &mut ahead.limits {
                 let (places, requests) = requests(&decided, micros(now));
                 let answers = caps.preview(store, &requests).await?;
@@ -184,12 +184,11 @@ async fn seats(
     now: Time,
 ) -> Result<HashMap<i64, Seat>, store::Error> {
     let mut asking = Asking::default();
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let (windows, mut read) = mpsc::channel::<Window>(4);
     let reading = snapshot.candidates(selection, windows);
     let gathering = async {
         while let Some(window) = read.recv().await {
-            let mut decided: Vec<Decided> =
-                window.into_iter().map(|candidate| within.limited(decider.decide(candidate), ahead.costs)).collect();
+            let mut decided: Vec<Decided> = window.iter().map(|candidate| within.limited(decider.decide(candidate), ahead.costs)).collect();
             if let Some(caps) = &mut ahead.limits {
                 let (places, requests) = requests(&decided, micros(now));
                 let answers = caps.preview(store, &requests).await?;

@@ -15,7 +15,7 @@ use crate::literals::Money;
 use crate::schedule::local_time;
 use crate::segments::{ConsentIs, Moment, Samples, ZoneInForce, properties_hold};
 use crate::store::definitions::CampaignRow;
-use crate::store::planning::{Candidate, Selection};
+use crate::store::planning::{Selection, Window};
 use crate::store::runs::Run;
 use crate::store::starts::{Start, Started};
 use crate::store::{self, Store, from_micros};
@@ -172,12 +172,12 @@ async fn decide_those(
     mut room: u64,
 ) -> Result<Vec<Decided>, store::Error> {
     let mut snapshot = store.snapshot().await?;
-    let (windows, mut read) = mpsc::channel::<Vec<Candidate>>(4);
+    let (windows, mut read) = mpsc::channel::<Window>(4);
     let reading = snapshot.candidates(selection, windows);
     let collecting = async {
         let mut all = Vec::new();
         while let Some(window) = read.recv().await {
-            all.extend(window);
+            all.extend(window.into_people());
         }
         all
     };
@@ -186,13 +186,13 @@ async fn decide_those(
     for (way, channel) in selection.channels.iter().enumerate() {
         let mut seen = HashSet::new();
         let addresses = candidates.iter().filter_map(|candidate| candidate.ways.get(way)?.address.clone());
-        decider.share(*channel, addresses.filter(|address| !seen.insert(address.clone())).collect());
+        decider.share(*channel, addresses.filter(|address| !seen.insert(address.clone())).map(|address| address.to_string()).collect());
     }
     let mut all = Vec::new();
-    for candidate in candidates {
+    for candidate in &candidates {
         let mut decided = decider.decide(candidate);
         let entry = entries.get(&decided.row.customer).copied().unwrap_or_default();
-        for row in std::iter::once(&mut decided.row).chain(&mut decided.otherwise) {
+        for row in std::iter::once(&mut decided.row).chain(decided.otherwise.as_deref_mut()) {
             row.entry = entry;
         }
         match (decided.row.refusal, room) {

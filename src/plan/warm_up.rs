@@ -13,6 +13,7 @@ use crate::store::warm_up::{BEYOND, Warming};
 use crate::store::{self, Store, from_micros, micros};
 use crate::types::{Channel, Class, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// What a letter is given when all that ask have been heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,14 +88,14 @@ impl<'a> WarmUps<'a> {
             }
         }
         for (domain, (warming, places)) in domains {
-            let sites: BTreeSet<&str> = places.iter().filter_map(|place| decided.get(*place)).map(|one| one.row.site.as_str()).collect();
+            let sites: BTreeSet<&str> = places.iter().filter_map(|place| decided.get(*place)).map(|one| &*one.row.site).collect();
             let mut book = connection.open_warm_up(warming, &sites, now).await?;
             let mut counts: BTreeMap<(String, Day), i64> = BTreeMap::new();
             let mut given: Vec<(usize, Day)> = Vec::new();
             for place in places {
                 let Some(one) = decided.get_mut(place) else { continue };
                 if let Some(day) = self.sit(&mut book, warming, one, now) {
-                    *counts.entry((one.row.site.clone(), day)).or_default() += 1;
+                    *counts.entry((one.row.site.to_string(), day)).or_default() += 1;
                     given.push((place, day));
                 }
             }
@@ -104,7 +105,7 @@ impl<'a> WarmUps<'a> {
             let ids = connection.give_days(domain, &counts).await?;
             for (place, day) in given {
                 if let Some(one) = decided.get_mut(place) {
-                    one.row.warm_up_day = ids.get(&(one.row.site.clone(), day)).copied();
+                    one.row.warm_up_day = ids.get(&(one.row.site.to_string(), day)).copied();
                 }
             }
         }
@@ -185,8 +186,8 @@ pub fn moved_expiry(expires: &Expires, expires_at: Option<i64>, at: Time, leaves
 #[derive(Default)]
 pub(super) struct Asking<'a> {
     rows: Vec<Row<'a>>,
-    sites: Vec<String>,
-    places: HashMap<String, u32>,
+    sites: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, u32>,
 }
 
 struct Row<'a> {

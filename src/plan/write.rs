@@ -22,6 +22,7 @@ use crate::store::starts::Started;
 use crate::store::warm_up::BEYOND;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Class, Refusal, Time};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -376,9 +377,9 @@ impl Sink for Ledger<'_> {
         }
         // Those due together stay together, so that blocks are full.
         decided.sort_by_key(|one| one.row.due_at);
-        while !decided.is_empty() {
-            let rest = decided.split_off(PART.min(decided.len()));
-            self.write(std::mem::replace(&mut decided, rest)).await?;
+        let mut rest = decided.into_iter().peekable();
+        while rest.peek().is_some() {
+            self.write(rest.by_ref().take(PART).collect()).await?;
         }
         Ok(())
     }
@@ -484,7 +485,7 @@ impl Sink for Counting<'_> {
             costs.of(&decided).await?.into_iter().for_each(|cost| cost::add(&mut preview.cost, cost));
         }
         preview.selected += decided.len() as u64;
-        for row in in_order(decided) {
+        for Decided { row, .. } in decided {
             match row.refusal {
                 Some(refusal) => *preview.refused.entry(refusal).or_default() += 1,
                 None => {
@@ -537,7 +538,7 @@ pub(super) fn answered(decided: &mut [Decided], places: &[usize], answers: Vec<P
             Place::Later { until, detail } => (one.row.next_at, one.row.detail) = (Some(until), Some(detail)),
             Place::Otherwise(detail) => match one.otherwise.take() {
                 Some(otherwise) => {
-                    one.row = otherwise;
+                    one.row = *otherwise;
                     again.push(*place);
                 }
                 None => refuse(&mut one.row, detail),
@@ -554,8 +555,11 @@ fn refuse(row: &mut Planned, detail: String) {
 
 /// Messages in blocks first, so that blocks are full, then those that wait, then refusals; by due time and mailbox site.
 fn in_order(decided: Vec<Decided>) -> Vec<Planned> {
-    let mut rows: Vec<Planned> = decided.into_iter().map(|decided| decided.row).collect();
     let key = |row: &Planned| (row.refusal.is_some(), row.next_at.is_some(), row.due_at);
-    rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer))));
-    rows
+    let compare = |a: &Planned, b: &Planned| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer)));
+    let mut rows: Vec<Option<Planned>> = decided.into_iter().map(|decided| Some(decided.row)).collect();
+    // Places are put in order and each row is moved once: rows are large.
+    let mut places: Vec<usize> = (0..rows.len()).collect();
+    places.sort_by(|a, b| rows[*a].iter().zip(&rows[*b]).map(|(a, b)| compare(a, b)).next().unwrap_or(Ordering::Equal));
+    places.into_iter().filter_map(|place| rows.get_mut(place)?.take()).collect()
 }

@@ -10,7 +10,7 @@
 use super::model::OwnField;
 use crate::literals::{Money, minor_digits};
 use chrono::NaiveDate;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Lower case without regard to neighbours, so that a part of a text stays a part of it.
@@ -18,42 +18,82 @@ pub fn lower_case(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.chars().flat_map(char::to_lowercase).collect() }
 }
 
-/// The lower-cased copies that `contains` searches: dotted path → text, only where lower case differs from what is written. Items of lists go
-/// by their number from 0 (`items.0.title`). `None` when nothing differs.
-pub fn folded<'a>(document: &Value, own: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Option<Value> {
-    let mut copies = Map::new();
+/// The lower-cased copies that `contains` searches, as a JSON object: dotted path → text, only where lower case differs from what is written. Items of
+/// lists go by their number from 0 (`items.0.title`). `None` when nothing differs.
+pub fn folded<'a>(document: &Value, own: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Option<String> {
+    let mut copies = Copies { path: String::new(), json: String::new() };
     for (name, text) in own {
         if let Some(text) = text {
-            fold(name.to_string(), text, &mut copies);
+            copies.path.push_str(name);
+            copies.fold(text);
+            copies.path.clear();
         }
     }
-    collect(String::new(), document, &mut copies);
-    (!copies.is_empty()).then_some(Value::Object(copies))
-}
-
-fn fold(path: String, text: &str, copies: &mut Map<String, Value>) {
-    let lower = lower_case(text);
-    if lower != text {
-        copies.insert(path, Value::String(lower));
+    copies.collect(document);
+    if copies.json.is_empty() {
+        return None;
     }
+    copies.json.push('}');
+    Some(copies.json)
 }
 
-fn collect(path: String, value: &Value, copies: &mut Map<String, Value>) {
-    let deeper = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
-    match value {
-        Value::String(text) => fold(path, text, copies),
-        Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| collect(deeper(&number.to_string()), item, copies)),
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(name, _)| !is_out_of_reach(name, path.is_empty()))
-            .for_each(|(name, value)| collect(deeper(name), value, copies)),
-        _ => {}
+/// The copies found so far, and where in the document it is looked for more. Each path is met once.
+struct Copies {
+    path: String,
+    json: String,
+}
+
+impl Copies {
+    fn fold(&mut self, text: &str) {
+        if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return;
+        }
+        let lower = lower_case(text);
+        if lower != text {
+            self.json.push(if self.json.is_empty() { '{' } else { ',' });
+            self.quote(None);
+            self.json.push(':');
+            self.quote(Some(&lower));
+        }
+    }
+
+    /// Writes the path, or this text.
+    fn quote(&mut self, text: Option<&str>) {
+        let text = text.unwrap_or(&self.path);
+        match text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+            true => self.json.push_str(&Value::from(text).to_string()),
+            false => self.json.extend(["\"", text, "\""]),
+        }
+    }
+
+    fn collect(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.fold(text),
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(number, item)| self.deeper(&number.to_string(), item));
+            }
+            Value::Object(fields) => {
+                let outermost = self.path.is_empty();
+                fields.iter().filter(|(name, _)| !is_out_of_reach(name, outermost)).for_each(|(name, value)| self.deeper(name, value));
+            }
+            _ => {}
+        }
+    }
+
+    fn deeper(&mut self, name: &str, value: &Value) {
+        let before = self.path.len();
+        if before > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        self.collect(value);
+        self.path.truncate(before);
     }
 }
 
 /// A key that no path can name (`a.b`) would be mistaken for another's path; an own field hides an attribute of its name.
 fn is_out_of_reach(name: &str, outermost: bool) -> bool {
-    name.contains(['.', '"', '\\']) || outermost && OwnField::from_word(name).is_some()
+    name.is_empty() || name.contains(['.', '"', '\\']) || outermost && OwnField::from_word(name).is_some()
 }
 
 /// The largest size of a number; what is beyond is taken for no number.
@@ -271,9 +311,10 @@ mod tests {
     fn copies_in_lower_case_are_kept_only_where_they_differ() {
         let document = json!({ "city": "Київ", "plain": "low", "items": [ { "title": "Lamp" }, "B" ] });
         assert_eq!(
-            folded(&document, [("first_name", Some("Ada")), ("last_name", None)]),
-            Some(json!({ "first_name": "ada", "city": "київ", "items.0.title": "lamp", "items.1": "b" }))
+            folded(&document, [("first_name", Some("Ada")), ("last_name", None)]).as_deref(),
+            Some(r#"{"first_name":"ada","city":"київ","items.0.title":"lamp","items.1":"b"}"#)
         );
+        assert_eq!(folded(&json!({ "a": "\"A\\\n" }), []).as_deref(), Some(r#"{"a":"\"a\\\n"}"#));
         assert_eq!(folded(&json!({ "a": 1 }), []), None);
     }
 }

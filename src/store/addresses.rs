@@ -59,16 +59,16 @@ pub(super) async fn clear(connection: &mut Connection<'_>, cleared: &[(i64, i16)
 }
 
 /// `fresh`: for each address, whether its customer has none yet.
-pub(super) async fn write(connection: &mut Connection<'_>, addresses: &[AddressRow], fresh: &[bool]) -> Result<(), Error> {
+pub(super) async fn write(connection: &mut Connection<'_>, addresses: Vec<AddressRow>, fresh: &[bool]) -> Result<(), Error> {
     let (mut new, mut changed) = (Vec::with_capacity(addresses.len()), Vec::new());
-    for (address, fresh) in addresses.iter().zip(fresh) {
+    for (address, fresh) in addresses.into_iter().zip(fresh) {
         if *fresh { new.push(address) } else { changed.push(address) }
     }
-    insert(connection, &new, "").await?;
-    insert(connection, &changed, " ON CONFLICT (customer_id, channel, address) DO UPDATE SET is_primary = excluded.is_primary").await
+    insert(connection, new, "").await?;
+    insert(connection, changed, " ON CONFLICT (customer_id, channel, address) DO UPDATE SET is_primary = excluded.is_primary").await
 }
 
-async fn insert(connection: &mut Connection<'_>, addresses: &[&AddressRow], conflict: &str) -> Result<(), Error> {
+async fn insert(connection: &mut Connection<'_>, addresses: Vec<AddressRow>, conflict: &str) -> Result<(), Error> {
     const DOING: &str = "store addresses";
     const INTO: &str = "INSERT INTO addresses (customer_id, channel, address, is_primary, key, site)";
     if addresses.is_empty() {
@@ -76,17 +76,18 @@ async fn insert(connection: &mut Connection<'_>, addresses: &[&AddressRow], conf
     }
     match connection {
         Connection::Sqlite(connection) => {
-            for chunk in addresses.chunks(CHUNK) {
-                let sql = format!("{INTO} VALUES {}{conflict}", placeholders(6, chunk.len()));
-                let mut query = sqlx::query(AssertSqlSafe(sql));
-                for address in chunk {
+            let mut rest = addresses.into_iter();
+            while !rest.as_slice().is_empty() {
+                let count = rest.len().min(CHUNK);
+                let mut query = sqlx::query(AssertSqlSafe(format!("{INTO} VALUES {}{conflict}", placeholders(6, count))));
+                for address in rest.by_ref().take(count) {
                     query = query
                         .bind(address.customer)
                         .bind(address.channel)
-                        .bind(address.address.as_str())
+                        .bind(address.address)
                         .bind(i16::from(address.is_primary))
                         .bind(address.key.as_slice())
-                        .bind(address.site.as_str());
+                        .bind(address.site);
                 }
                 query.execute(&mut **connection).await.doing(DOING)?;
             }

@@ -12,7 +12,6 @@ use super::{Doing, Error, Store, micros};
 use crate::on_pool;
 use crate::types::{ConsentState, Time};
 use sqlx::AssertSqlSafe;
-use std::collections::HashMap;
 
 /// Today's state for a topic (`*` for all) on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +95,18 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
     match connection {
         Connection::Sqlite(connection) => {
             for chunk in rows.chunks(CHUNK) {
+                if let Some(said) = said_alike(chunk) {
+                    let rows = placeholders(2, chunk.len());
+                    let sql = format!("{RECORD} SELECT column1, ?, ?, ?, ?, ?, ?, ?, column2, ? FROM (VALUES {rows}) WHERE true {ONCE}");
+                    let mut query = sqlx::query(AssertSqlSafe(sql));
+                    query = query.bind(said.topic.as_str()).bind(said.channel).bind(said.state.code()).bind(said.at).bind(said.received_at);
+                    query = query.bind(said.source.as_str()).bind(said.proof.as_deref()).bind(said.until);
+                    for row in chunk {
+                        query = query.bind(row.customer).bind(row.source_key.as_slice());
+                    }
+                    appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
+                    continue;
+                }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(10, chunk.len()))));
                 for row in chunk {
                     query = query
@@ -135,19 +146,40 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
     Ok(appended)
 }
 
+/// Where a state stands.
+fn place(row: &ConsentRow) -> (i64, &str, i16) {
+    (row.customer, &row.topic, row.channel)
+}
+
+/// One of the rows, where several say the same of different customers, as those of a file mostly do: it is bound once then.
+fn said_alike<'a>(rows: impl IntoIterator<Item = &'a ConsentRow>) -> Option<&'a ConsentRow> {
+    let said = |row: &'a ConsentRow| (&row.topic, row.channel, row.state, row.at, row.received_at, &row.source, &row.proof, row.until);
+    let mut rows = rows.into_iter();
+    let first = rows.next()?;
+    let mut rows = rows.peekable();
+    (rows.peek().is_some() && rows.all(|row| said(row) == said(first))).then_some(first)
+}
+
+/// The last word in each place, by place.
+pub(super) fn latest(rows: &[ConsentRow]) -> Vec<&ConsentRow> {
+    let mut latest: Vec<&ConsentRow> = rows.iter().collect();
+    latest.sort_by_key(|row| place(row));
+    // Of several in one place the one that beats those before it.
+    latest.dedup_by(|next, kept| {
+        let same = place(next) == place(kept);
+        if same && next.beats(kept.state, kept.at) {
+            *kept = *next;
+        }
+        same
+    });
+    latest
+}
+
 const STATE: &str = "INSERT INTO consent_state (customer_id, topic, channel, state, at, has_proof, until)";
 
 async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<(), Error> {
     const DOING: &str = "keep the state of consent";
-    let mut latest: HashMap<(i64, &str, i16), &ConsentRow> = HashMap::new();
-    for row in rows {
-        let place = latest.entry((row.customer, &row.topic, row.channel)).or_insert(row);
-        if row.beats(place.state, place.at) {
-            *place = row;
-        }
-    }
-    let mut latest: Vec<&ConsentRow> = latest.into_values().collect();
-    latest.sort_by_key(|row| (row.customer, &row.topic, row.channel));
+    let latest = latest(rows);
     let later = format!(
         "ON CONFLICT (customer_id, topic, channel) DO UPDATE SET state = excluded.state, at = excluded.at, has_proof = excluded.has_proof, until = excluded.until \
          WHERE (consent_state.state <> {objected} OR excluded.state = {objected}) \
@@ -158,6 +190,17 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     match connection {
         Connection::Sqlite(connection) => {
             for chunk in latest.chunks(CHUNK) {
+                if let Some(said) = said_alike(chunk.iter().copied()) {
+                    let rows = placeholders(1, chunk.len());
+                    let sql = format!("{STATE} SELECT column1, ?, ?, ?, ?, ?, ? FROM (VALUES {rows}) WHERE true {later}");
+                    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(said.topic.as_str()).bind(said.channel).bind(said.state.code());
+                    query = query.bind(said.at).bind(i16::from(said.proof.is_some())).bind(said.until);
+                    for row in chunk {
+                        query = query.bind(row.customer);
+                    }
+                    query.execute(&mut **connection).await.doing(DOING)?;
+                    continue;
+                }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(7, chunk.len()))));
                 for row in chunk {
                     query = query

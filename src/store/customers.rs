@@ -94,7 +94,7 @@ impl Changes {
 }
 
 /// One number for all imports on a PostgreSQL server's database: "customers" in ASCII, cut to eight bytes.
-const IMPORT_LOCK: i64 = 0x6375_7374_6f6d_6572;
+pub(super) const IMPORT_LOCK: i64 = 0x6375_7374_6f6d_6572;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -341,7 +341,7 @@ pub(super) async fn lock(connection: &mut Connection<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a batch; gives the numbers of the new customers.
+/// Writes a batch, and takes its new customers and addresses out of it; gives the numbers of the new customers.
 pub(super) async fn write(connection: &mut Connection<'_>, changes: &mut Changes) -> Result<Vec<i64>, Error> {
     let new_ids = next_ids(connection, "customers", changes.new.len()).await?;
     let real = |id: i64| if id < 0 { new_ids.get(usize::try_from(-id - 1).unwrap_or(0)).copied().unwrap_or(id) } else { id };
@@ -359,10 +359,10 @@ pub(super) async fn write(connection: &mut Connection<'_>, changes: &mut Changes
     for consent in &mut changes.consents {
         consent.customer = real(consent.customer);
     }
-    insert(connection, &changes.new).await?;
+    insert(connection, std::mem::take(&mut changes.new)).await?;
     update(connection, &changes.changed).await?;
     super::addresses::clear(connection, &changes.cleared).await?;
-    super::addresses::write(connection, &changes.addresses, &fresh).await?;
+    super::addresses::write(connection, std::mem::take(&mut changes.addresses), &fresh).await?;
     super::consents::append(connection, &changes.consents).await?;
     super::suppressions::suppress(connection, &changes.suppressions).await?;
     Ok(new_ids)
@@ -400,28 +400,31 @@ pub(super) fn placeholders(columns: usize, rows: usize) -> String {
 /// Rows of one SQLite statement: the same size again and again, so that it is prepared once.
 pub(super) const CHUNK: usize = 500;
 
-async fn insert(connection: &mut Connection<'_>, customers: &[Customer]) -> Result<(), Error> {
+async fn insert(connection: &mut Connection<'_>, customers: Vec<Customer>) -> Result<(), Error> {
     const DOING: &str = "store new customers";
     const INTO: &str = "INSERT INTO customers (id, external_id, draw_key, first_name, last_name, language, country, zone, attributes, folded, \
                         created_at, updated_at)";
     let attributes = |customer: &Customer| serde_json::to_string(&customer.attributes).unwrap_or_else(|_| "{}".into());
     match connection {
         Connection::Sqlite(connection) => {
-            for chunk in customers.chunks(CHUNK) {
-                let sql = format!("{INTO} VALUES {}", placeholders(12, chunk.len()));
-                let mut query = sqlx::query(AssertSqlSafe(sql));
-                for customer in chunk {
+            let mut rest = customers.into_iter();
+            while !rest.as_slice().is_empty() {
+                let count = rest.len().min(CHUNK);
+                let mut query = sqlx::query(AssertSqlSafe(format!("{INTO} VALUES {}", placeholders(12, count))));
+                for customer in rest.by_ref().take(count) {
+                    let attributes = attributes(&customer);
+                    // Texts are handed over, not copied.
                     query = query
                         .bind(customer.id)
-                        .bind(customer.external_id.as_deref())
-                        .bind(customer.draw_key.as_str())
-                        .bind(customer.first_name.as_deref())
-                        .bind(customer.last_name.as_deref())
-                        .bind(customer.language.as_deref())
-                        .bind(customer.country.as_deref())
-                        .bind(customer.zone.as_deref())
-                        .bind(attributes(customer))
-                        .bind(customer.folded.as_deref())
+                        .bind(customer.external_id)
+                        .bind(customer.draw_key)
+                        .bind(customer.first_name)
+                        .bind(customer.last_name)
+                        .bind(customer.language)
+                        .bind(customer.country)
+                        .bind(customer.zone)
+                        .bind(attributes)
+                        .bind(customer.folded)
                         .bind(customer.created_at)
                         .bind(customer.updated_at);
                 }

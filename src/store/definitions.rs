@@ -4,7 +4,7 @@
 //! applied (`Definitions` come from the same `campaigns::read` that reads the folder). One apply is one transaction.
 
 use super::{Doing, Error, Store, from_micros, micros};
-use crate::campaigns::Definitions;
+use crate::campaigns::{Definitions, Workspace};
 use crate::diagnostics::Files;
 use crate::types::{CampaignId, Class, Time, VersionId};
 use crate::{in_transaction, on_pool};
@@ -318,6 +318,16 @@ impl Store {
         let files = self.files_of(&found.manifest).await?;
         let (definitions, problems) = crate::campaigns::read_version(&files);
         definitions.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
+    }
+
+    /// Reads only posthaste.yaml of a version again.
+    pub async fn load_workspace(&self, version: VersionId) -> Result<Workspace, Error> {
+        let doing = "read what is applied of posthaste.yaml";
+        let found =
+            self.version(version).await?.ok_or_else(|| Error::Unexpected { doing, what: format!("version {version} does not exist") })?;
+        let files = self.files_of(&found.manifest).await?;
+        let (workspace, problems) = crate::campaigns::read_workspace(&files);
+        workspace.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
     }
 }
 

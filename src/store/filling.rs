@@ -1,26 +1,31 @@
 //! The first import into an empty base: batches are written one behind the other in long transactions, and the indexes are built at the end.
 //!
-//! For a base in which nobody else works (the caller holds the engine's place): transactions are as long as many batches, which a living
-//! engine could not bear. What is committed stays when the process dies, and the import is completed by running it again; whoever opens
+//! For a base in which nobody else works: transactions are as long as many batches, which a living engine could not bear. What is committed stays when the process dies, and the import is completed by running it again; whoever opens
 //! the base next builds the indexes that are missing. A batch that meets somebody else's customers stops everything.
 
 use super::batch::Change;
-use super::customers::{Changes, write};
-use super::{Doing, Error, Store};
+use super::copying::Newcomers;
+use super::customers::{Changes, IMPORT_LOCK, write};
+use super::{Doing, Error, Store, micros};
+use crate::types::Time;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Batches that wait for the database.
-const WAITING: usize = 1;
+const WAITING: usize = 6;
 /// New customers of one transaction.
-const TRANSACTION: usize = 20_000;
+const TRANSACTION: usize = 50_000;
 
 const DOING: &str = "import customers";
+const BUILDING: &str = "build the indexes of customers";
 
 /// Writes batches in the background, in their order.
 pub struct Filling {
     orders: mpsc::Sender<Order>,
     writing: Option<JoinHandle<Result<(), Error>>>,
+    /// The connection that holds the lock.
+    alone: Option<PgConnection>,
 }
 
 enum Order {
@@ -30,26 +35,57 @@ enum Order {
     Commit(oneshot::Sender<()>),
 }
 
+/// What stands besides the tables' primary keys: name, and how it is made.
+const INDEXES: [(&str, &str); 2] = [
+    ("addresses_by_key", "CREATE INDEX IF NOT EXISTS addresses_by_key ON addresses (key)"),
+    ("customers_by_external_id", "CREATE UNIQUE INDEX IF NOT EXISTS customers_by_external_id ON customers (external_id)"),
+];
+/// On PostgreSQL each address is held against its customer: of many at once at the end, not one by one.
+const REFERENCE: &str = "addresses_customer_id_fkey";
+
 impl Store {
-    /// Drops the indexes of the empty base and begins to fill it.
-    pub async fn fill(&self) -> Result<Filling, Error> {
-        for sql in ["DROP INDEX IF EXISTS addresses_by_key", "DROP INDEX IF EXISTS customers_by_external_id"] {
-            crate::on_writer!(self, pool => sqlx::query(sql).execute(pool).await.map(|_| ())).doing("drop the indexes of customers")?;
-        }
-        self.spare_memory(true).await?;
+    /// Drops the indexes of the empty base and begins to fill it. `None` where somebody else works in it, or has begun to fill it.
+    ///
+    /// On SQLite the caller holds the engine's place. On PostgreSQL the lock is held that everybody takes who makes customers, until it is finished: an
+    /// engine that starts meanwhile finds all it needs, slowly, and its sign-ups wait.
+    pub async fn fill(&self, now: Time) -> Result<Option<Filling>, Error> {
+        let alone = match self {
+            Store::Sqlite(sqlite) => {
+                for (index, _) in INDEXES {
+                    let sql = AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"));
+                    sqlx::query(sql).execute(&sqlite.write).await.doing("drop the indexes of customers")?;
+                }
+                self.spare_memory(true).await?;
+                None
+            }
+            Store::Postgres(pool) => match emptied(pool, now).await? {
+                Some(alone) => Some(alone),
+                None => return Ok(None),
+            },
+        };
         let (orders, queue) = mpsc::channel(WAITING);
-        Ok(Filling { orders, writing: Some(tokio::spawn(follow(self.clone(), queue))) })
+        Ok(Some(Filling { orders, writing: Some(tokio::spawn(follow(self.clone(), queue))), alone }))
     }
 
-    /// Builds the indexes that a first import left out, or that were missing since one was killed; does nothing where they stand.
+    /// Builds the indexes that a first import left out, or that were missing since one was killed; does nothing where they stand, or are left out just now.
     pub async fn build_customer_indexes(&self) -> Result<(), Error> {
-        for sql in [
-            "CREATE INDEX IF NOT EXISTS addresses_by_key ON addresses (key)",
-            "CREATE UNIQUE INDEX IF NOT EXISTS customers_by_external_id ON customers (external_id)",
-        ] {
-            crate::on_writer!(self, pool => sqlx::query(sql).execute(pool).await.map(|_| ())).doing("build the indexes of customers")?;
+        match self {
+            Store::Sqlite(sqlite) => {
+                for (_, sql) in INDEXES {
+                    sqlx::query(sql).execute(&sqlite.write).await.doing(BUILDING)?;
+                }
+                Ok(())
+            }
+            Store::Postgres(pool) => {
+                if missing(pool).await?
+                    && let Some(mut alone) = lone(pool).await?
+                {
+                    build(&mut alone).await?;
+                    alone.close().await.doing(BUILDING)?;
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// SQLite sorts in as much memory as its cache has, in each of its threads.
@@ -61,13 +97,13 @@ impl Store {
         Ok(())
     }
 
-    /// While a base is filled on SQLite, pages of the file are not mapped and sorting spills to files, with a second thread to help it.
+    /// While a base is filled on SQLite, sorting spills to files, with a second thread to help it.
     pub(super) async fn spare_memory(&self, spare: bool) -> Result<(), Error> {
         let Store::Sqlite(sqlite) = self else { return Ok(()) };
         let pragmas = if spare {
-            ["PRAGMA mmap_size = 0", "PRAGMA temp_store = FILE", "PRAGMA threads = 2", "PRAGMA cache_size = -12000"]
+            ["PRAGMA temp_store = FILE", "PRAGMA threads = 2", "PRAGMA cache_size = -12000"]
         } else {
-            ["PRAGMA mmap_size = 268435456", "PRAGMA temp_store = MEMORY", "PRAGMA threads = 0", "PRAGMA cache_size = -16000"]
+            ["PRAGMA temp_store = MEMORY", "PRAGMA threads = 0", "PRAGMA cache_size = -2000"]
         };
         for sql in pragmas {
             sqlx::query(sql).execute(&sqlite.write).await.doing("prepare the database for a first import")?;
@@ -98,9 +134,17 @@ impl Filling {
     pub async fn finish(mut self, store: &Store) -> Result<(), Error> {
         let stored = self.commit().await;
         // Also after an error: what was stored before it is a base like any other.
-        store.sort_little_by_little().await?;
-        store.build_customer_indexes().await?;
-        store.spare_memory(false).await?;
+        match self.alone.take() {
+            Some(mut alone) => {
+                build(&mut alone).await?;
+                alone.close().await.doing(BUILDING)?;
+            }
+            None => {
+                store.sort_little_by_little().await?;
+                store.build_customer_indexes().await?;
+                store.spare_memory(false).await?;
+            }
+        }
         stored
     }
 
@@ -113,7 +157,68 @@ impl Filling {
     }
 }
 
+/// The lock of those who make customers on a connection of its own, unless somebody has it.
+async fn lone(pool: &PgPool) -> Result<Option<PgConnection>, Error> {
+    let mut alone = pool.acquire().await.doing(DOING)?.detach();
+    let taken = sqlx::query_as("SELECT pg_try_advisory_lock($1)").bind(IMPORT_LOCK).fetch_one(&mut alone).await;
+    let (is_ours,): (bool,) = taken.doing("take turns with other imports")?;
+    Ok(is_ours.then_some(alone))
+}
+
+/// PostgreSQL: the base is empty, nobody works in it and nobody else will make customers; without what would be looked at for each row.
+async fn emptied(pool: &PgPool, now: Time) -> Result<Option<PgConnection>, Error> {
+    let doing = "prepare the database for a first import";
+    let Some(mut alone) = lone(pool).await? else { return Ok(None) };
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM customers) OR EXISTS (SELECT 1 FROM nodes WHERE alive_until > $1)";
+    let somebody: Option<(i32,)> = sqlx::query_as(sql).bind(micros(now)).fetch_optional(&mut alone).await.doing(doing)?;
+    if somebody.is_some() {
+        return Ok(None);
+    }
+    let drops: Vec<String> = INDEXES.iter().map(|(index, _)| format!("DROP INDEX IF EXISTS {index};")).collect();
+    // Numbers begin anew with an empty table: merging knows what number comes next.
+    let sql = format!(
+        "BEGIN; SET LOCAL lock_timeout = '2s'; {} ALTER TABLE addresses DROP CONSTRAINT IF EXISTS {REFERENCE};
+         SELECT setval(pg_get_serial_sequence('customers', 'id'), 1, false); COMMIT",
+        drops.concat()
+    );
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut alone).await {
+        Ok(_) => Ok(Some(alone)),
+        // Somebody reads the tables for long: then rows go in as they do while an engine works.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => Ok(None),
+        Err(error) => Err(error).doing(doing),
+    }
+}
+
+async fn missing(pool: &PgPool) -> Result<bool, Error> {
+    let sql = "SELECT (SELECT COUNT(*) FROM unnest($1::text[]) AS index(name) WHERE to_regclass(name) IS NULL)
+                    + (SELECT COUNT(*) FROM unnest($2::text[]) AS reference(name) WHERE NOT EXISTS
+                        (SELECT 1 FROM pg_constraint WHERE conname = reference.name AND conrelid = to_regclass('addresses')))";
+    let names: Vec<&str> = INDEXES.iter().map(|(name, _)| *name).collect();
+    let count = sqlx::query_as(sql).bind(names).bind(vec![REFERENCE]).fetch_one(pool).await;
+    let (count,): (i64,) = count.doing("look for the indexes of customers")?;
+    Ok(count > 0)
+}
+
+/// PostgreSQL: all that the base needs, where it is missing.
+async fn build(alone: &mut PgConnection) -> Result<(), Error> {
+    let indexes: Vec<&str> = INDEXES.iter().map(|(_, sql)| *sql).collect();
+    let sql = format!(
+        "SET maintenance_work_mem = '256MB'; {};
+         ALTER TABLE addresses DROP CONSTRAINT IF EXISTS {REFERENCE};
+         ALTER TABLE addresses ADD CONSTRAINT {REFERENCE} FOREIGN KEY (customer_id) REFERENCES customers (id)",
+        indexes.join("; ")
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(alone).await.doing(BUILDING).map(drop)
+}
+
 async fn follow(store: Store, mut queue: mpsc::Receiver<Order>) -> Result<(), Error> {
+    match &store {
+        Store::Sqlite(_) => follow_into_sqlite(&store, &mut queue).await,
+        Store::Postgres(pool) => follow_into_postgres(&store, pool, &mut queue).await,
+    }
+}
+
+async fn follow_into_sqlite(store: &Store, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
     let mut open: Option<(Change, usize)> = None;
     while let Some(order) = queue.recv().await {
         match order {
@@ -123,11 +228,7 @@ async fn follow(store: Store, mut queue: mpsc::Receiver<Order>) -> Result<(), Er
                     None => (store.change(DOING).await?, 0),
                 };
                 let count = changes.new.len();
-                let new_ids = write(&mut change.connection(), &mut changes).await?;
-                if new_ids.first().is_some_and(|first| *first != last + 1) {
-                    let what = "another process writes customers during a first import; run the import again, alone".into();
-                    return Err(Error::Unexpected { doing: DOING, what });
-                }
+                numbered(&write(&mut change.connection(), &mut changes).await?, last)?;
                 match rows + count {
                     rows if rows >= TRANSACTION => change.commit(DOING).await?,
                     rows => open = Some((change, rows)),
@@ -145,4 +246,42 @@ async fn follow(store: Store, mut queue: mpsc::Receiver<Order>) -> Result<(), Er
         Some((change, _)) => change.commit(DOING).await,
         None => Ok(()),
     }
+}
+
+/// Newcomers are gathered; what changes somebody who is there is written after those gathered before it.
+async fn follow_into_postgres(store: &Store, pool: &PgPool, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
+    let mut newcomers = Newcomers::default();
+    let store_them = async |newcomers: &mut Newcomers| {
+        let mut transaction = pool.begin().await.doing(DOING)?;
+        newcomers.store(&mut transaction, DOING).await?;
+        transaction.commit().await.doing(DOING)
+    };
+    while let Some(order) = queue.recv().await {
+        match order {
+            Order::Write(changes, last) => match newcomers.take(*changes, last) {
+                Ok(()) if newcomers.count >= TRANSACTION => store_them(&mut newcomers).await?,
+                Ok(()) => {}
+                Err(mut changes) => {
+                    store_them(&mut newcomers).await?;
+                    let mut change = store.change(DOING).await?;
+                    numbered(&write(&mut change.connection(), &mut changes).await?, last)?;
+                    change.commit(DOING).await?;
+                }
+            },
+            Order::Commit(done) => {
+                store_them(&mut newcomers).await?;
+                let _ = done.send(());
+            }
+        }
+    }
+    store_them(&mut newcomers).await
+}
+
+/// New customers must have the numbers that were expected for them.
+fn numbered(new_ids: &[i64], last: i64) -> Result<(), Error> {
+    if new_ids.first().is_some_and(|first| *first != last + 1) {
+        let what = "another process writes customers during a first import; run the import again, alone".into();
+        return Err(Error::Unexpected { doing: DOING, what });
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! the people. A customer who comes in between is seen by the campaigns that are looked at later.
 
 use super::audience::{Bind, Sql};
-use super::planning::{Candidate, Selection, Snapshot, WINDOW, bound, chosen};
+use super::planning::{Candidate, Selection, Snapshot, WINDOW, Window, bound, chosen};
 use super::{Dialect, Doing, Error};
 use crate::types::Channel;
 use std::collections::{HashMap, HashSet};
@@ -48,7 +48,7 @@ impl Snapshot {
     }
 
     /// Streams the selected customers in the order of their numbers, a window at a time; stops when nobody listens any more.
-    pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
+    pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Window>) -> Result<(), Error> {
         let people = match &selection.once {
             Some(once) => self.everybody(once, selection).await?,
             None => None,
@@ -56,17 +56,20 @@ impl Snapshot {
         let Some(people) = people else { return self.stream(selection, windows).await };
         let mut wanted = self.numbers(selection).await?.into_iter().peekable();
         let mut window = Vec::with_capacity(WINDOW);
-        for candidate in people.iter() {
+        for (place, candidate) in (0..).zip(people.iter()) {
             while wanted.next_if(|id| *id < candidate.id).is_some() {}
             if wanted.next_if_eq(&candidate.id).is_none() {
                 continue;
             }
-            window.push(candidate.clone());
-            if window.len() == WINDOW && windows.send(std::mem::replace(&mut window, Vec::with_capacity(WINDOW))).await.is_err() {
-                return Ok(());
+            window.push(place);
+            if window.len() == WINDOW {
+                let full = std::mem::replace(&mut window, Vec::with_capacity(WINDOW));
+                if windows.send(Window::among(people.clone(), full)).await.is_err() {
+                    return Ok(());
+                }
             }
         }
-        let _ = windows.send(window).await;
+        let _ = windows.send(Window::among(people, window)).await;
         Ok(())
     }
 
@@ -90,11 +93,11 @@ impl Snapshot {
         let mut condition = Sql::new(self.dialect());
         condition.push("1 = 1");
         let all = Selection { condition, re_entry: None, once: None, ..selection.clone() };
-        let (windows, mut read) = mpsc::channel(4);
+        let (windows, mut read) = mpsc::channel::<Window>(4);
         let collect = async {
             let mut people = Vec::new();
             while let Some(window) = read.recv().await {
-                people.extend(window);
+                people.extend(window.into_people());
             }
             people
         };

@@ -10,6 +10,7 @@ use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, RunId, SuppressionReason, Time};
 use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Row, Sqlite};
@@ -67,8 +68,8 @@ pub struct Candidate {
 /// A customer on one channel.
 #[derive(Debug, Clone, Default)]
 pub struct Way {
-    pub address: Option<String>,
-    pub site: String,
+    pub address: Option<Arc<str>>,
+    pub site: Arc<str>,
     pub suppression: Option<(SuppressionReason, Option<i64>)>,
     pub consent: Option<Consent>,
     pub consent_to_all: Option<Consent>,
@@ -84,8 +85,8 @@ pub struct Planned {
     pub arm: i16,
     pub refusal: Option<Refusal>,
     pub detail: Option<String>,
-    pub address: Option<String>,
-    pub site: String,
+    pub address: Option<Arc<str>>,
+    pub site: Arc<str>,
     /// Microseconds since 1970; of a refusal too, since measures count from it.
     pub due_at: i64,
     pub expires_at: Option<i64>,
@@ -101,6 +102,49 @@ impl Planned {
             (Some(_), _) => MessageState::Refused,
             (None, Some(_)) => MessageState::Deferred,
             (None, None) => MessageState::Planned,
+        }
+    }
+}
+
+/// Candidates that are decided together, in the order of their numbers.
+#[derive(Debug, Clone)]
+pub struct Window {
+    people: Arc<Vec<Candidate>>,
+    /// The places of those meant; `None`: all.
+    chosen: Option<Vec<u32>>,
+}
+
+impl Window {
+    /// All of these.
+    pub fn of(people: Vec<Candidate>) -> Self {
+        Window { people: Arc::new(people), chosen: None }
+    }
+
+    /// Those at the places `chosen` among people whom others look at too.
+    pub fn among(people: Arc<Vec<Candidate>>, chosen: Vec<u32>) -> Self {
+        Window { people, chosen: Some(chosen) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.chosen.as_ref().map_or(self.people.len(), Vec::len)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
+        (0..self.len()).filter_map(|place| match &self.chosen {
+            Some(chosen) => self.people.get(*chosen.get(place)? as usize),
+            None => self.people.get(place),
+        })
+    }
+
+    /// The people themselves; whom others look at too is copied.
+    pub fn into_people(self) -> Vec<Candidate> {
+        match self.chosen {
+            None => Arc::try_unwrap(self.people).unwrap_or_else(|people| people.to_vec()),
+            Some(_) => self.iter().cloned().collect(),
         }
     }
 }
@@ -198,7 +242,7 @@ impl Connection<'_> {
                     .bind(column(&|row| row.channel.code())).bind(column(&|row| row.arm)).bind(column(&|row| row.state().code()))
                     .bind(rows.iter().map(|row| row.refusal.map(Refusal::code)).collect::<Vec<Option<i16>>>())
                     .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<Option<&str>>>())
-                    .bind(rows.iter().map(|row| row.site.as_str()).collect::<Vec<&str>>())
+                    .bind(rows.iter().map(|row| &*row.site).collect::<Vec<&str>>())
                     .bind(rows.iter().map(|row| row.due_at).collect::<Vec<i64>>())
                     .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<Option<i64>>>())
                     .bind(rows.iter().map(|row| row.detail.as_deref()).collect::<Vec<Option<&str>>>())
@@ -239,8 +283,8 @@ fn inserted<'q>(run: RunId, first: i64, chunk: &'q [Planned], now: Time) -> Quer
             .bind(row.state().code())
             .bind(row.refusal.map(Refusal::code))
             .bind(row.detail.as_deref())
-            .bind(row.address.as_deref())
-            .bind(row.site.as_str())
+            .bind(row.address.clone())
+            .bind(row.site.clone())
             .bind(row.due_at)
             .bind(row.expires_at)
             .bind(row.next_at)
@@ -266,50 +310,10 @@ fn blocks(rows: &[Planned], first: i64) -> Vec<(i64, i64, i64)> {
     cut
 }
 
-/// Adds a row to the window, and sends the window when it is full.
-macro_rules! push {
-    ($selection:expr, $row:expr, $window:expr, $windows:expr, $doing:expr) => {{
-        let row = $row;
-        let id: i64 = row.try_get(0).doing($doing)?;
-        // A second primary address would be a second row; the first is the one.
-        if $window.last().is_none_or(|last: &Candidate| last.id != id) {
-            if $window.len() == WINDOW && $windows.send(std::mem::replace(&mut $window, Vec::with_capacity(WINDOW))).await.is_err() {
-                return Ok(());
-            }
-            let mut ways = Vec::with_capacity($selection.channels.len());
-            for way in 0..$selection.channels.len() {
-                let at = FIXED + way * 8;
-                let suppressed: Option<i16> = row.try_get(at + 2).doing($doing)?;
-                let until: Option<i64> = row.try_get(at + 3).doing($doing)?;
-                ways.push(Way {
-                    address: row.try_get(at).doing($doing)?,
-                    site: row.try_get::<Option<String>, _>(at + 1).doing($doing)?.unwrap_or_default(),
-                    suppression: suppressed.map(|code| (SuppressionReason::from_code(code).unwrap_or(SuppressionReason::Manual), until)),
-                    consent: consent(row.try_get(at + 4).doing($doing)?, row.try_get(at + 5).doing($doing)?),
-                    consent_to_all: consent(row.try_get(at + 6).doing($doing)?, row.try_get(at + 7).doing($doing)?),
-                });
-            }
-            let at = FIXED + $selection.channels.len() * 8;
-            let mut attributes = Vec::with_capacity($selection.attributes.len());
-            for index in 0..$selection.attributes.len() {
-                attributes.push(row.try_get(at + index).doing($doing)?);
-            }
-            $window.push(Candidate {
-                id,
-                draw_key: row.try_get(1).doing($doing)?,
-                country: row.try_get(2).doing($doing)?,
-                engaged_at: row.try_get(3).doing($doing)?,
-                zone: row.try_get(4).doing($doing)?,
-                phone: row.try_get(5).doing($doing)?,
-                ways,
-                attributes,
-            });
-        }
-    }};
-}
-
 /// Columns before those of the ways.
 const FIXED: usize = 6;
+/// Columns of each way.
+const EACH: usize = 8;
 
 pub(crate) fn consent(state: Option<i16>, at: Option<i64>) -> Option<Consent> {
     Some(Consent { state: ConsentState::from_code(state?)?, at: at? })
@@ -329,36 +333,186 @@ impl Snapshot {
     }
 
     /// As [`Snapshot::candidates`], from the database.
-    pub(super) async fn stream(&mut self, selection: &Selection, windows: mpsc::Sender<Vec<Candidate>>) -> Result<(), Error> {
-        let doing = "read the audience";
+    pub(super) async fn stream(&mut self, selection: &Selection, windows: mpsc::Sender<Window>) -> Result<(), Error> {
         match self {
             Snapshot::Sqlite(transaction) => {
-                let sql = question(selection, Dialect::Sqlite);
-                let mut rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch(&mut **transaction);
-                let mut window = Vec::with_capacity(WINDOW);
-                while let Some(row) = rows.try_next().await.doing(doing)? {
-                    push!(selection, row, window, windows, doing);
+                let lines = Lines::new(selection);
+                // A long list among the values is read by SQLite again for each statement: then one brings more people.
+                let bytes: usize = lines.sql.binds.iter().map(|bind| if let Bind::Text(text) = bind { text.len() } else { 8 }).sum();
+                let most = WINDOW * (1 + bytes / 65_536).min(16);
+                let mut after = i64::MIN;
+                loop {
+                    let text = sqlx::AssertSqlSafe(lines.sql.text.clone());
+                    let query = bound!(sqlx::query_as(text), &lines.sql.binds).bind(after).bind(most as i64);
+                    let (count, written): (i64, Option<String>) = query.fetch_one(&mut **transaction).await.doing(READING)?;
+                    let mut people = lines.read(written.as_deref().unwrap_or_default())?;
+                    let Some(last) = people.last().map(|last| last.id) else { return Ok(()) };
+                    // A second primary address would be a second line, here or at the head of the next; the first is the one.
+                    people.dedup_by_key(|candidate| candidate.id);
+                    after = last;
+                    while people.len() > WINDOW {
+                        let rest = people.split_off(WINDOW);
+                        if windows.send(Window::of(std::mem::replace(&mut people, rest))).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    if windows.send(Window::of(people)).await.is_err() || count < most as i64 {
+                        return Ok(());
+                    }
                 }
-                let _ = windows.send(window).await;
             }
             Snapshot::Postgres(transaction) => {
                 let sql = question(selection, Dialect::Postgres);
                 let mut rows = bound!(sqlx::query(sqlx::AssertSqlSafe(sql.text.clone())), &sql.binds).fetch(&mut **transaction);
-                let mut window = Vec::with_capacity(WINDOW);
-                while let Some(row) = rows.try_next().await.doing(doing)? {
-                    push!(selection, row, window, windows, doing);
+                let mut window: Vec<Candidate> = Vec::with_capacity(WINDOW);
+                while let Some(row) = rows.try_next().await.doing(READING)? {
+                    let candidate = unpacked(selection, &row).doing(READING)?;
+                    if window.last().is_some_and(|last| last.id == candidate.id) {
+                        continue;
+                    }
+                    if window.len() == WINDOW
+                        && windows.send(Window::of(std::mem::replace(&mut window, Vec::with_capacity(WINDOW)))).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                    window.push(candidate);
                 }
-                let _ = windows.send(window).await;
+                let _ = windows.send(Window::of(window)).await;
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
-/// The one statement of a plan.
+const READING: &str = "read the audience";
+
+/// A row as PostgreSQL gives it.
+fn unpacked(selection: &Selection, row: &PgRow) -> Result<Candidate, sqlx::Error> {
+    let mut ways = Vec::with_capacity(selection.channels.len());
+    for way in 0..selection.channels.len() {
+        let at = FIXED + way * EACH;
+        ways.push(Way {
+            address: row.try_get::<Option<&str>, _>(at)?.map(Arc::from),
+            site: row.try_get::<Option<&str>, _>(at + 1)?.unwrap_or_default().into(),
+            suppression: suppression(row.try_get(at + 2)?, row.try_get(at + 3)?),
+            consent: consent(row.try_get(at + 4)?, row.try_get(at + 5)?),
+            consent_to_all: consent(row.try_get(at + 6)?, row.try_get(at + 7)?),
+        });
+    }
+    let at = FIXED + selection.channels.len() * EACH;
+    Ok(Candidate {
+        id: row.try_get(0)?,
+        draw_key: row.try_get(1)?,
+        country: row.try_get(2)?,
+        engaged_at: row.try_get(3)?,
+        zone: row.try_get(4)?,
+        phone: row.try_get(5)?,
+        ways,
+        attributes: (0..selection.attributes.len()).map(|index| row.try_get(at + index)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn suppression(code: Option<i16>, until: Option<i64>) -> Option<(SuppressionReason, Option<i64>)> {
+    code.map(|code| (SuppressionReason::from_code(code).unwrap_or(SuppressionReason::Manual), until))
+}
+
+/// How SQLite gives the people of a window: in one text, a line for each, since what a driver does for a row and each of its values costs
+/// several times as much as to find them.
+struct Lines {
+    /// Two more values: after which number, and how many at most.
+    sql: Sql,
+    channels: usize,
+    attributes: usize,
+}
+
+/// Between the values of a line, and behind each line: control characters, which no address, name of a zone or JSON text holds.
+const VALUE_END: char = '\u{1f}';
+const LINE_END: char = '\u{1e}';
+
+impl Lines {
+    fn new(selection: &Selection) -> Self {
+        let (channels, attributes) = (selection.channels.len(), selection.attributes.len());
+        let values = FIXED + channels * EACH + attributes;
+        let form = vec!["%s"; values].join(&VALUE_END.to_string());
+        let mut sql = Sql::new(Dialect::Sqlite);
+        sql.push(&format!("SELECT COUNT(*), group_concat(line, '{LINE_END}') FROM (SELECT format('{form}', "));
+        columns(&mut sql, selection);
+        sql.push(") AS line");
+        tables(&mut sql, selection);
+        restricted(&mut sql, selection);
+        let (after, most) = (sql.binds.len() + 1, sql.binds.len() + 2);
+        sql.push(&format!(" AND c.id > ${after} ORDER BY c.id LIMIT ${most})"));
+        Lines { sql, channels, attributes }
+    }
+
+    /// In the order of their numbers, which SQLite does not promise.
+    fn read(&self, text: &str) -> Result<Vec<Candidate>, Error> {
+        let mut people = Vec::with_capacity(WINDOW);
+        // Sites are few: mailbox providers, mostly.
+        let mut sites: HashSet<Arc<str>> = HashSet::new();
+        for line in text.split(LINE_END).filter(|line| !line.is_empty()) {
+            let candidate = self.candidate(line, &mut sites).ok_or_else(|| {
+                let shown: String = line.chars().take(100).collect();
+                Error::Unexpected { doing: READING, what: format!("a customer's line that cannot be read: {shown:?}") }
+            })?;
+            people.push(candidate);
+        }
+        // Stable: of two lines about one customer the first stays the first.
+        people.sort_by_key(|candidate| candidate.id);
+        Ok(people)
+    }
+
+    fn candidate(&self, line: &str, sites: &mut HashSet<Arc<str>>) -> Option<Candidate> {
+        let mut values = line.split(VALUE_END);
+        let mut text = || values.next().map(|value| Some(value).filter(|value| !value.is_empty()));
+        let number = |value: Option<&str>| value.map(str::parse::<i64>).transpose().ok();
+        let small = |value: Option<&str>| value.map(str::parse::<i16>).transpose().ok();
+        let (id, draw_key, country) = (number(text()?)??, text()?.unwrap_or_default().to_string(), text()?.map(String::from));
+        let (engaged_at, zone, phone) = (number(text()?)?, text()?.map(String::from), text()?.map(String::from));
+        let mut ways = Vec::with_capacity(self.channels);
+        for _ in 0..self.channels {
+            let address = text()?.map(Arc::from);
+            let site = text()?.unwrap_or_default();
+            let site = match sites.get(site) {
+                Some(site) => site.clone(),
+                None => {
+                    let site: Arc<str> = Arc::from(site);
+                    if sites.len() < 1000 {
+                        sites.insert(site.clone());
+                    }
+                    site
+                }
+            };
+            let (reason, until) = (small(text()?)?, number(text()?)?);
+            let (state, at) = (small(text()?)?, number(text()?)?);
+            let (state_of_all, at_of_all) = (small(text()?)?, number(text()?)?);
+            ways.push(Way {
+                address,
+                site,
+                suppression: suppression(reason, until),
+                consent: consent(state, at),
+                consent_to_all: consent(state_of_all, at_of_all),
+            });
+        }
+        let attributes = (0..self.attributes).map(|_| Some(text()?.map(String::from))).collect::<Option<_>>()?;
+        values.next().is_none().then_some(Candidate { id, draw_key, country, ways, attributes, engaged_at, zone, phone })
+    }
+}
+
+/// What is read of an audience, a row for each customer.
 fn question(selection: &Selection, dialect: Dialect) -> Sql {
     let mut sql = Sql::new(dialect);
-    sql.push("SELECT c.id, c.draw_key, c.country");
+    sql.push("SELECT ");
+    columns(&mut sql, selection);
+    tables(&mut sql, selection);
+    chosen(&mut sql, selection);
+    sql
+}
+
+/// [`FIXED`] columns, [`EACH`] for each way, then the attributes.
+fn columns(sql: &mut Sql, selection: &Selection) {
+    let dialect = sql.dialect;
+    sql.push("c.id, c.draw_key, c.country");
     match selection.engagement {
         Some(way) => sql.push(&format!(", a{way}.engaged_at")),
         None => sql.push(", CAST(NULL AS BIGINT)"),
@@ -385,8 +539,11 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
     }
     for path in &selection.attributes {
         sql.push(", ");
-        push_attribute(&mut sql, path, dialect);
+        push_attribute(sql, path, dialect);
     }
+}
+
+fn tables(sql: &mut Sql, selection: &Selection) {
     sql.push(" FROM customers c");
     for (way, channel) in selection.channels.iter().enumerate() {
         let has_addresses = *channel != Channel::Webhook;
@@ -407,19 +564,21 @@ fn question(selection: &Selection, dialect: Dialect) -> Sql {
             ));
         }
     }
-    chosen(&mut sql, selection);
-    sql
 }
 
 /// Who is selected, in the order of their numbers.
 pub(super) fn chosen(sql: &mut Sql, selection: &Selection) {
+    restricted(sql, selection);
+    sql.push(" ORDER BY c.id");
+}
+
+fn restricted(sql: &mut Sql, selection: &Selection) {
     sql.push(" WHERE c.erased_at IS NULL AND (");
     sql.append(&selection.condition);
     sql.push(")");
     if let Some(re_entry) = &selection.re_entry {
         push_re_entry(sql, re_entry);
     }
-    sql.push(" ORDER BY c.id");
 }
 
 /// The attribute as JSON text, or NULL.

@@ -87,8 +87,8 @@ impl Connection<'_> {
         let way = |row: Row| {
             let suppression = row.reason.map(|code| (SuppressionReason::from_code(code).unwrap_or(SuppressionReason::Manual), row.until));
             let way = Way {
-                address: Some(row.address),
-                site: row.site,
+                address: Some(row.address.into()),
+                site: row.site.into(),
                 suppression,
                 consent: consent(row.state, row.at),
                 consent_to_all: consent(row.state_of_all, row.at_of_all),

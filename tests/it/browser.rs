@@ -89,11 +89,14 @@ impl Driver {
     }
 
     async fn ask(&self, path: &str, body: &Value) -> Value {
+        self.try_asking(path, body).await.unwrap_or_else(|value| panic!("{path} {body}: {value}"))
+    }
+
+    async fn try_asking(&self, path: &str, body: &Value) -> Result<Value, Value> {
         let answer = self.client.post(format!("{}{path}", self.address)).json(body).send().await.unwrap();
         let status = answer.status();
         let value = answer.json::<Value>().await.unwrap()["value"].take();
-        assert!(status.is_success(), "{path} {body}: {value}");
-        value
+        if status.is_success() { Ok(value) } else { Err(value) }
     }
 }
 
@@ -213,11 +216,18 @@ impl Page<'_> {
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
     }
 
-    /// The page as it stands, also where no script may run.
+    /// The page as it stands, also where no script may run. Another page may take its place between the two questions: then it is asked again.
     pub async fn html(&self) -> String {
-        let root = self.tool("DOM.getDocument", json!({ "depth": 0 })).await["root"]["nodeId"].clone();
-        let html = self.tool("DOM.getOuterHTML", json!({ "nodeId": root })).await;
-        html["outerHTML"].as_str().unwrap_or_default().to_string()
+        let path = format!("{}/goog/cdp/execute", self.session);
+        for _ in 0..20 {
+            let root = self.tool("DOM.getDocument", json!({ "depth": 0 })).await["root"]["nodeId"].clone();
+            let asked = json!({ "cmd": "DOM.getOuterHTML", "params": { "nodeId": root } });
+            match self.driver.try_asking(&path, &asked).await {
+                Ok(html) => return html["outerHTML"].as_str().unwrap_or_default().to_string(),
+                Err(error) => assert!(error.to_string().contains("Could not find node"), "{error}"),
+            }
+        }
+        panic!("the page does not come to rest")
     }
 
     pub async fn close(self) {

@@ -181,7 +181,7 @@ async fn a_killed_first_import_is_completed_by_running_it_again() {
     let database = crate::databases::sqlite().await;
     // What a kill leaves: some batches, and no indexes.
     filled(&database).await;
-    drop(database.store.fill().await.unwrap());
+    drop(database.store.fill(now()).await.unwrap().unwrap());
     database.store.close().await;
     let store = Store::open(&database.url).await.unwrap();
     let settings = Settings { country: Some("UA".into()), ..Settings::plain(Keys::new("pepper"), now()) };

@@ -54,8 +54,8 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     };
     let known = Arc::new(Known { store: store.clone(), files: files.clone(), definitions: definitions.clone(), once: Arc::default(), now });
     let asked = definitions.campaigns.keys().filter(|key| arguments.campaigns.is_empty() || arguments.campaigns.contains(key));
-    // As many side by side as there are processors.
-    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    // Twice as many side by side as there are processors: while some are decided, the database looks for the people of others.
+    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
     let mut previews = futures_util::stream::iter(asked)
         .map(|key| {
             let (known, key, before, id) = (known.clone(), key.clone(), applied.get(key).cloned(), ids.get(key).copied());

@@ -53,7 +53,7 @@ pub async fn rendered(
             if let Some(campaign) = definitions.campaigns.get(key) {
                 add_saved(store, definitions, campaign, vec![(row.customer, &mut person)], now).await?;
             }
-            let mut due = due(row.customer, person, row.channel, row.arm, row.address.clone(), now);
+            let mut due = due(row.customer, person, row.channel, row.arm, row.address.as_deref().map(String::from), now);
             due.event = last_event(store, definitions, key, row.customer).await?;
             samples.push(sample(&studio, row, due, now));
         }

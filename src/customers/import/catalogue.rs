@@ -87,16 +87,36 @@ impl Catalogue {
         }
     }
 
-    /// A value as the attribute's type. `is_text`: it stood in a CSV cell, where everything is text.
-    pub fn value(&mut self, path: &str, value: &Value, is_text: bool, line: u64) -> Result<Value, String> {
+    /// A JSON value as the attribute's type.
+    pub fn value(&mut self, path: &str, value: &Value, line: u64) -> Result<Value, String> {
         if !self.known.contains_key(path) {
-            self.look_at(path, value, is_text);
+            self.look_at(path, value, false);
             self.settle();
         }
-        let Some((kind, declared)) = self.known.get(path) else { return Ok(value.clone()) };
-        if let Some(read) = self.reading.json(value, kind) {
-            return Ok(read);
+        let Some((kind, _)) = self.known.get(path) else { return Ok(value.clone()) };
+        match self.reading.json(value, kind) {
+            Some(read) => Ok(read),
+            // As written: a list or a mapping stays what it is, a number or truth value where text is wanted has been read above.
+            None => self.misfit(path, value, line).map(|()| value.clone()),
         }
+    }
+
+    /// The text of a cell, without blanks around it, as the attribute's type.
+    pub fn text(&mut self, path: &str, text: &str, line: u64) -> Result<Value, String> {
+        if !self.known.contains_key(path) {
+            self.look_at(path, &Value::from(text), true);
+            self.settle();
+        }
+        let Some((kind, _)) = self.known.get(path) else { return Ok(text.into()) };
+        match self.reading.typed(text, kind) {
+            Some(read) => Ok(read),
+            None => self.misfit(path, &Value::from(text), line).map(|()| text.into()),
+        }
+    }
+
+    /// What is not of the attribute's type is an error where that is declared, and counted where it was inferred.
+    fn misfit(&mut self, path: &str, value: &Value, line: u64) -> Result<(), String> {
+        let Some((kind, declared)) = self.known.get(path) else { return Ok(()) };
         if *declared {
             let help = match kind {
                 ValueType::Date | ValueType::DateTime => {
@@ -108,8 +128,7 @@ impl Catalogue {
         }
         let misfits = self.misfits.entry(path.to_string()).or_insert_with(|| Misfits { count: 0, first_line: line, first: shown(value) });
         misfits.count += 1;
-        // As written: a list or a mapping stays what it is, a number or truth value where text is wanted has been read above.
-        Ok(value.clone())
+        Ok(())
     }
 
     pub fn take_new(&mut self) -> Vec<NewAttribute> {

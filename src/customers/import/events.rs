@@ -170,7 +170,7 @@ impl Intake for Events {
             customer: 0,
             occurred_at: at,
             received_at: micros(self.settings.now),
-            folded: segments::values::folded(&document, []).map(|copies| copies.to_string()),
+            folded: segments::values::folded(&document, []),
             value,
             currency,
             source_key: self.identity(id, &who, &name, at, &properties),

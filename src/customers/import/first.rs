@@ -4,6 +4,7 @@ use super::people::{Given, Person};
 use crate::store::customers::{Changes, Found, Wanted};
 use crate::store::filling::Filling;
 use crate::store::{self, Store};
+use crate::types::Time;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
@@ -24,9 +25,10 @@ pub(super) struct First {
 pub(super) type Hashes = [Option<[u32; 2]>; 3];
 
 impl First {
-    /// The base must be empty.
-    pub async fn begin(store: &Store) -> Result<First, store::Error> {
-        Ok(First { filling: store.fill().await?, everybody: HashMap::default(), hasher: RandomState::new(), last: 0 })
+    /// The base must be empty. `None` where somebody else works in it.
+    pub async fn begin(store: &Store, now: Time) -> Result<Option<First>, store::Error> {
+        let filling = store.fill(now).await?;
+        Ok(filling.map(|filling| First { filling, everybody: HashMap::default(), hasher: RandomState::new(), last: 0 }))
     }
 
     pub fn hashes(&self, people: &[Person]) -> Vec<Hashes> {
@@ -34,8 +36,11 @@ impl First {
             let hash = self.hasher.hash_one(bytes);
             [(hash >> 32) as u32, hash as u32]
         };
+        // A key is a hash already, that nobody without the pepper can choose.
         let key = |given: &Given<(String, [u8; 16])>| match given {
-            Given::Value((_, key)) => Some(hash(key)),
+            Given::Value((_, [a, b, c, d, e, f, g, h, ..])) => {
+                Some([u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h])])
+            }
             _ => None,
         };
         let of = |person: &Person| [person.external_id.as_deref().map(|id| hash(id.as_bytes())), key(&person.email), key(&person.phone)];

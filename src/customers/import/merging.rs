@@ -47,10 +47,11 @@ impl Writer {
         Ok(people.iter().filter(|person| address_keys(person).any(|key| erased.contains(&key))).count() as u64)
     }
 
-    /// Fills an empty base without its indexes, to build them at the end: several times faster. Nothing else may write customers meanwhile.
-    pub async fn first_import(&mut self) -> Result<(), store::Error> {
-        self.first = Some(First::begin(&self.store).await?);
-        Ok(())
+    /// Fills an empty base without its indexes, to build them at the end: several times faster. Nothing else may write customers meanwhile; false
+    /// where somebody else works in the base.
+    pub async fn first_import(&mut self) -> Result<bool, store::Error> {
+        self.first = First::begin(&self.store, self.now).await?;
+        Ok(self.first.is_some())
     }
 }
 
@@ -122,7 +123,8 @@ pub(crate) fn merge(people: Vec<Person>, found: Found, source: &str, now: i64) -
         now,
         fresh: Vec::with_capacity(people.len()),
         changed: BTreeSet::new(),
-        readdressed: BTreeSet::new(),
+        readdressed: Vec::new(),
+        said: None,
         cleared: BTreeSet::new(),
         changes: Changes::default(),
     };
@@ -149,7 +151,10 @@ struct Merging<'a> {
     /// New customers; their ids are -1, -2, …
     fresh: Vec<Customer>,
     changed: BTreeSet<i64>,
-    readdressed: BTreeSet<(i64, i16)>,
+    /// Of one customer one behind the other, mostly.
+    readdressed: Vec<(i64, i16)>,
+    /// What the last consent said, and its key: mostly the next one says the same.
+    said: Option<(ConsentGiven, [u8; 16])>,
     cleared: BTreeSet<(i64, i16)>,
     changes: Changes,
 }
@@ -300,7 +305,7 @@ impl Merging<'_> {
                     }
                     if !gone.is_empty() {
                         self.cleared.insert((id, channel));
-                        self.readdressed.insert((id, channel));
+                        self.readdressed.push((id, channel));
                         changed = true;
                     }
                 }
@@ -327,7 +332,7 @@ impl Merging<'_> {
                             owners.push(id);
                         }
                     }
-                    self.readdressed.insert((id, channel));
+                    self.readdressed.push((id, channel));
                 }
             }
         }
@@ -356,7 +361,14 @@ impl Merging<'_> {
             if given.at.is_none() && known.as_ref().is_some_and(|known| adds_nothing(known.state, given.state)) {
                 continue;
             }
-            let row = consent_row(id, given, self.source, self.now);
+            let row = match &self.said {
+                Some((said, key)) if said == given => consent_row_with(id, given, self.source, self.now, *key),
+                _ => {
+                    let row = consent_row(id, given, self.source, self.now);
+                    self.said = Some((given.clone(), row.source_key));
+                    row
+                }
+            };
             match known {
                 Some(known) if row.at == known.at && row.state == known.state => continue,
                 Some(known) => {
@@ -382,6 +394,10 @@ impl Merging<'_> {
     }
 
     fn finish(mut self) -> Changes {
+        // New customers in the order in which they are numbered: the database appends to its tables then.
+        self.readdressed.sort_by_key(|(id, channel)| (*id < 0, id.abs(), *channel));
+        self.readdressed.dedup();
+        self.changes.addresses.reserve(self.readdressed.len());
         for (id, channel) in &self.readdressed {
             let Some(customer) = stored(&mut self.fresh, &mut self.found, *id) else { continue };
             for address in customer.addresses.iter().filter(|address| address.channel == *channel) {
@@ -442,7 +458,7 @@ fn folded(customer: &mut Customer) -> Option<String> {
         ("country", customer.country.as_deref()),
         ("zone", customer.zone.as_deref()),
     ];
-    let folded = values::folded(&attributes, own).map(|copies| copies.to_string());
+    let folded = values::folded(&attributes, own);
     if let Value::Object(attributes) = attributes {
         customer.attributes = attributes;
     }
@@ -467,17 +483,22 @@ pub(crate) fn consent_row(customer: i64, given: &ConsentGiven, source: &str, now
         &given.state.code().to_be_bytes(),
         &at.to_be_bytes(),
     ];
+    consent_row_with(customer, given, source, now, store::responses::digest(&parts))
+}
+
+/// With a key that is known.
+fn consent_row_with(customer: i64, given: &ConsentGiven, source: &str, now: i64, source_key: [u8; 16]) -> ConsentRow {
     ConsentRow {
         customer,
         topic: given.topic.to_string(),
         channel: given.channel.code(),
         state: given.state,
-        at,
+        at: given.at.unwrap_or(now),
         received_at: now,
         source: source.to_string(),
         proof: given.proof.clone(),
         until: given.until,
-        source_key: store::responses::digest(&parts),
+        source_key,
     }
 }
 

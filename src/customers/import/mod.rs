@@ -353,8 +353,8 @@ pub async fn first_customers(
     let catalogue = catalogue::Catalogue::new(store.attribute_types().await?, settings);
     let intake = people::People::new(settings.clone(), catalogue);
     let mut sink = merging::Writer::new(store.clone(), settings);
-    sink.first_import().await?;
-    run(input, intake, sink, FIRST_BATCH_ROWS, report).await
+    let batch_rows = if sink.first_import().await? { FIRST_BATCH_ROWS } else { BATCH_ROWS };
+    run(input, intake, sink, batch_rows, report).await
 }
 
 /// What a file of events may leave to the command line.

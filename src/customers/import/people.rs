@@ -7,9 +7,11 @@ use crate::customers::email;
 use crate::customers::files::{Cells, Row};
 use crate::customers::phone::PhoneNumber;
 use crate::customers::places;
+use crate::segments::values::lower_case;
 use crate::store::micros;
 use crate::types::{Channel, ConsentState};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -205,32 +207,21 @@ impl People {
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        person: &mut Person,
-        extra: &mut Extra,
-        field: &Field,
-        value: &Value,
-        is_text: bool,
-        line: u64,
-    ) -> Result<(), String> {
-        if matches!(value, Value::String(text) if text.trim().is_empty()) {
+    fn take(&mut self, person: &mut Person, extra: &mut Extra, field: &Field, written: Written<'_>, line: u64) -> Result<(), String> {
+        if written.as_text().is_some_and(|text| text.trim().is_empty()) {
             return Ok(());
         }
-        let clear = value.is_null() || is_text && value.as_str() == Some("null");
-        let text = |value: &Value| match value {
-            Value::String(text) => Ok(text.trim().to_string()),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::Bool(truth) => Ok(truth.to_string()),
-            _ => Err("a plain value is wanted here, no list or mapping".to_string()),
+        let clear = match written {
+            Written::Cell(text) => text == "null",
+            Written::Json(value) => value.is_null(),
         };
         let given = |check: &dyn Fn(&str) -> Result<String, String>| match clear {
             true => Ok(Given::Clear),
-            false => Ok::<_, String>(Given::Value(check(&text(value)?)?)),
+            false => Ok::<_, String>(Given::Value(check(&written.text()?)?)),
         };
         match field {
             Field::LeftOut => {}
-            Field::ExternalId if !clear => person.external_id = Some(bounded(&text(value)?, 200, "external_id")?),
+            Field::ExternalId if !clear => person.external_id = Some(bounded(&written.text()?, 200, "external_id")?),
             Field::ExternalId => return Err("an external id cannot be cleared".into()),
             Field::FirstName => person.first_name = given(&|text| bounded(text, 200, "first_name"))?,
             Field::LastName => person.last_name = given(&|text| bounded(text, 200, "last_name"))?,
@@ -245,31 +236,26 @@ impl People {
                     places::zone(text).map(|zone| zone.name().to_string()).map_err(|why| format!("`{text}` {why} (column zone)"))
                 })?
             }
-            Field::CreatedAt if !clear => person.created_at = Some(self.instant(&text(value)?, "created_at")?),
-            Field::ConsentAt if !clear => extra.consent_at = Some(self.instant(&text(value)?, "consent_at")?),
-            Field::ConsentProof if !clear => extra.consent_proof = Some(bounded(&text(value)?, 2000, "consent_proof")?),
+            Field::CreatedAt if !clear => person.created_at = Some(self.instant(&written.text()?, "created_at")?),
+            Field::ConsentAt if !clear => extra.consent_at = Some(self.instant(&written.text()?, "consent_at")?),
+            Field::ConsentProof if !clear => extra.consent_proof = Some(bounded(&written.text()?, 2000, "consent_proof")?),
             Field::CreatedAt | Field::ConsentAt | Field::ConsentProof => {}
             // People write "none" where a form wants an address: that is nothing, not a wrong address.
-            Field::Email | Field::Phone if value.as_str().is_some_and(stands_for_nothing) => {}
+            Field::Email | Field::Phone if written.as_text().is_some_and(stands_for_nothing) => {}
             Field::Email if clear => person.email = Given::Clear,
-            Field::Email => person.email = Given::Value(self.email(&text(value)?)?),
+            Field::Email => person.email = Given::Value(self.email(&written.text()?)?),
             // The phone waits for the row's country.
             Field::Phone if clear => person.phone = Given::Clear,
-            Field::Phone => extra.phone = Some(text(value)?),
+            Field::Phone => extra.phone = Some(written.text()?.into_owned()),
             Field::Consent { .. } | Field::Suppressed if clear => {}
-            Field::Consent { topic, channel } => self.consent(person, topic, *channel, value)?,
-            Field::Suppressed => person.suppressed = channels(value).ok_or("`suppressed` is a list of channels")?,
+            Field::Consent { topic, channel } => self.consent(person, topic, *channel, written)?,
+            Field::Suppressed => person.suppressed = channels(&written.value()).ok_or("`suppressed` is a list of channels")?,
             Field::Attribute(path) if clear => person.attributes.push((path.clone(), Value::Null)),
             Field::Attribute(path) => {
-                let trimmed;
-                let value = match value {
-                    Value::String(text) if is_text => {
-                        trimmed = Value::String(text.trim().to_string());
-                        &trimmed
-                    }
-                    other => other,
+                let value = match written {
+                    Written::Cell(text) => self.catalogue.text(path, text.trim(), line)?,
+                    Written::Json(value) => self.catalogue.value(path, value, line)?,
                 };
-                let value = self.catalogue.value(path, value, is_text, line)?;
                 person.attributes.push((path.clone(), value));
             }
         }
@@ -301,19 +287,19 @@ impl People {
         Ok((number.into_string(), key))
     }
 
-    fn consent(&self, person: &mut Person, topic: &Arc<str>, channel: Option<Channel>, value: &Value) -> Result<(), String> {
+    fn consent(&self, person: &mut Person, topic: &Arc<str>, channel: Option<Channel>, written: Written<'_>) -> Result<(), String> {
         let all = || match (channel, self.settings.topics.get(&**topic)) {
             (Some(channel), _) => vec![channel],
             (None, Some(channels)) => channels.clone(),
             (None, None) => vec![Channel::Email],
         };
-        let word = value.as_str().map(|text| text.trim().to_lowercase());
+        let word = written.as_text().map(|text| lower_case(text.trim()));
         let (channels, state) = if let Some(state) = word.as_deref().and_then(ConsentState::from_word) {
             (all(), state)
-        } else if let (None, Some(channels)) = (channel, channels(value)) {
+        } else if let (None, Some(channels)) = (channel, channels(&written.value())) {
             (channels, ConsentState::Granted)
         } else {
-            let text = word.unwrap_or_else(|| value.to_string());
+            let text = word.unwrap_or_else(|| written.value().to_string());
             match self.settings.reading().truth(&text) {
                 Some(true) => (all(), ConsentState::Granted),
                 Some(false) => (all(), ConsentState::Withdrawn),
@@ -343,6 +329,41 @@ pub(super) fn given(
         _ => (topic.clone(), channels),
     };
     channels.into_iter().map(|channel| ConsentGiven { topic: topic.clone(), channel, state, at, proof: proof.cloned(), until }).collect()
+}
+
+/// A value as it stands in the file.
+#[derive(Debug, Clone, Copy)]
+enum Written<'a> {
+    /// In a table, where everything is text.
+    Cell(&'a str),
+    Json(&'a Value),
+}
+
+impl<'a> Written<'a> {
+    fn as_text(self) -> Option<&'a str> {
+        match self {
+            Written::Cell(text) => Some(text),
+            Written::Json(value) => value.as_str(),
+        }
+    }
+
+    /// A plain value as text, without blanks around it.
+    fn text(self) -> Result<Cow<'a, str>, String> {
+        match self {
+            Written::Cell(text) => Ok(text.trim().into()),
+            Written::Json(Value::String(text)) => Ok(text.trim().into()),
+            Written::Json(Value::Number(number)) => Ok(number.to_string().into()),
+            Written::Json(Value::Bool(truth)) => Ok(truth.to_string().into()),
+            Written::Json(_) => Err("a plain value is wanted here, no list or mapping".to_string()),
+        }
+    }
+
+    fn value(self) -> Cow<'a, Value> {
+        match self {
+            Written::Cell(text) => Cow::Owned(Value::from(text)),
+            Written::Json(value) => Cow::Borrowed(value),
+        }
+    }
 }
 
 /// Cells that need others of their row.
@@ -460,7 +481,7 @@ impl Intake for People {
 impl People {
     fn take_cells(&mut self, person: &mut Person, extra: &mut Extra, set: &[(Field, String)], row: &Row) -> Result<(), String> {
         for (field, value) in set {
-            self.take(person, extra, field, &Value::String(value.clone()), true, row.line)?;
+            self.take(person, extra, field, Written::Cell(value), row.line)?;
         }
         match &row.cells {
             Cells::Texts(cells) => {
@@ -470,7 +491,7 @@ impl People {
                     if cell.is_empty() || *field == Field::LeftOut {
                         continue;
                     }
-                    result = self.take(person, extra, field, &Value::String(cell.to_string()), true, row.line);
+                    result = self.take(person, extra, field, Written::Cell(cell), row.line);
                     if result.is_err() {
                         break;
                     }
@@ -480,7 +501,7 @@ impl People {
             }
             Cells::Object(fields) => {
                 for (field, value) in self.flattened(fields)? {
-                    self.take(person, extra, &field, &value, false, row.line)?;
+                    self.take(person, extra, &field, Written::Json(&value), row.line)?;
                 }
                 Ok(())
             }
@@ -491,6 +512,10 @@ impl People {
 
 /// `-`, `нет`, `n/a`: what stands in a cell that somebody had nothing to put into.
 fn stands_for_nothing(text: &str) -> bool {
+    // None of these words has an @ or a digit, as what stands here mostly has.
+    if text.bytes().any(|byte| byte == b'@' || byte.is_ascii_digit()) && text.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
+        return false;
+    }
     let text = text.trim().to_lowercase();
     !text.chars().any(char::is_alphanumeric)
         || ["нет", "немає", "нема", "ні", "n/a", "na", "none", "no", "nil", "brak", "отсутствует"].contains(&text.as_str())
@@ -522,7 +547,7 @@ pub(super) fn channels(value: &Value) -> Option<Vec<Channel>> {
 
 /// A text of bounded length without control characters.
 pub(super) fn bounded(text: &str, most: usize, column: &str) -> Result<String, String> {
-    if text.chars().count() > most {
+    if text.len() > most && text.chars().count() > most {
         return Err(format!("the value of {column} is longer than {most} characters"));
     }
     if text.chars().any(|c| c.is_control()) {

@@ -155,7 +155,7 @@ impl Store {
     /// The measures of all applied versions, in the zone given and the currency of the workspace as it was applied last.
     pub(in crate::store) async fn applied_measures(&self, zone: Tz) -> Result<Measures, Error> {
         let currency = match self.applied_workspace_id().await? {
-            Some(version) => self.load_definitions(version).await?.workspace.currency,
+            Some(version) => self.load_workspace(version).await?.currency,
             None => String::new(),
         };
         self.measures(zone, &currency).await

@@ -129,7 +129,7 @@ pub async fn fill(database: &Database, people: &[Made], rows: &BTreeMap<(String,
             ("country", person.country.as_deref()),
             ("zone", person.zone.as_deref()),
         ];
-        let copies = folded(&person.attributes, own).unwrap_or(Value::Null);
+        let copies = folded(&person.attributes, own).map_or(Value::Null, |copies| serde_json::from_str(&copies).unwrap());
         customers.push(vec![
             json!(id),
             words(person.external_id.clone()),
@@ -174,7 +174,7 @@ pub async fn fill(database: &Database, people: &[Made], rows: &BTreeMap<(String,
                 json!(micros(event.at)),
                 json!(0),
                 event.properties.clone(),
-                folded(&event.properties, []).unwrap_or(Value::Null),
+                folded(&event.properties, []).map_or(Value::Null, |copies| serde_json::from_str(&copies).unwrap()),
                 Value::Null,
                 Value::Null,
                 json!(0),

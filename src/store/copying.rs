@@ -24,7 +24,7 @@ pub(super) struct Newcomers {
 
 impl Newcomers {
     /// Takes a batch of nobody but new customers, who are numbered from the one after `before`; gives back any other batch.
-    pub fn take(&mut self, changes: Changes, before: i64) -> Result<(), Changes> {
+    pub fn take(&mut self, changes: Box<Changes>, before: i64) -> Result<(), Box<Changes>> {
         let only_new = changes.changed.is_empty()
             && changes.cleared.is_empty()
             && changes.suppressions.is_empty()

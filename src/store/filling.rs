@@ -258,7 +258,7 @@ async fn follow_into_postgres(store: &Store, pool: &PgPool, queue: &mut mpsc::Re
     };
     while let Some(order) = queue.recv().await {
         match order {
-            Order::Write(changes, last) => match newcomers.take(*changes, last) {
+            Order::Write(changes, last) => match newcomers.take(changes, last) {
                 Ok(()) if newcomers.count >= TRANSACTION => store_them(&mut newcomers).await?,
                 Ok(()) => {}
                 Err(mut changes) => {

@@ -44,7 +44,7 @@ pub fn read_version(files: &Files) -> (Option<Definitions>, Problems) {
 /// Reads posthaste.yaml of one applied version, and nothing else of it.
 pub fn read_workspace(files: &Files) -> (Option<Workspace>, Problems) {
     let mut problems = Problems::default();
-    let top = tree(files, workspace::FILE, &mut problems);
+    let top = top(files, &mut problems);
     let names = Names::first(files, top.as_ref());
     let workspace = top.map(|top| workspace::read(&top, names, &mut problems).0);
     problems.sort();
@@ -58,18 +58,23 @@ enum Words {
     Applied,
 }
 
+/// posthaste.yaml, or the problem that it is missing.
+fn top(files: &Files, problems: &mut Problems) -> Option<Node> {
+    if !files.0.contains_key(workspace::FILE) {
+        problems.push(
+            Problem::new(workspace::FILE, None, "there is no posthaste.yaml").help("`posthaste init DIR` writes a workspace with examples"),
+        );
+    }
+    tree(files, workspace::FILE, problems)
+}
+
 fn finished(definitions: Option<Definitions>, mut problems: Problems) -> (Option<Definitions>, Problems) {
     problems.sort();
     (definitions.filter(|_| problems.count() == 0), problems)
 }
 
 fn read_all(files: &Files, words: Words, problems: &mut Problems) -> Option<Definitions> {
-    let top = tree(files, workspace::FILE, problems);
-    if !files.0.contains_key(workspace::FILE) {
-        problems.push(
-            Problem::new(workspace::FILE, None, "there is no posthaste.yaml").help("`posthaste init DIR` writes a workspace with examples"),
-        );
-    }
+    let top = top(files, problems);
     let names = Names::first(files, top.as_ref());
     misplaced(files, problems);
     let segment_trees = trees(files, "campaigns/segments/", "segment", problems);

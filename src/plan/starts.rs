@@ -14,8 +14,8 @@ use crate::campaigns::{Campaign, Definitions, IfInside, ReEntry, Schedule, Trigg
 use crate::literals::Money;
 use crate::schedule::local_time;
 use crate::segments::{ConsentIs, Moment, Samples, ZoneInForce, properties_hold};
+use crate::store::candidates::{Selection, Window};
 use crate::store::definitions::CampaignRow;
-use crate::store::planning::{Selection, Window};
 use crate::store::runs::Run;
 use crate::store::starts::{Start, Started};
 use crate::store::{self, Store, from_micros};

@@ -13,16 +13,16 @@ use crate::segments::{Condition, EventCondition, Moment, Samples};
 use crate::store::audience::{Sql, compile};
 use crate::store::batch::Connection;
 use crate::store::blocks::Person;
+use crate::store::candidates::{self, Selection};
 use crate::store::consents::leave_out_objected;
 use crate::store::people_once::PeopleOnce;
-use crate::store::planning::{self, Planned, Selection};
+use crate::store::planning::Planned;
 use crate::store::planning_right::Right;
 use crate::store::runs::{Arm, Run};
 use crate::store::starts::Started;
 use crate::store::warm_up::BEYOND;
 use crate::store::{self, Dialect, Store, micros};
 use crate::types::{CampaignId, Channel, Class, Refusal, Time};
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -200,7 +200,7 @@ pub fn selection(
         topic: campaign.topic.clone(),
         channels,
         attributes: attributes(campaign).0,
-        re_entry: campaign_id.zip(since).map(|(campaign, since)| planning::ReEntry { campaign, since }),
+        re_entry: campaign_id.zip(since).map(|(campaign, since)| candidates::ReEntry { campaign, since }),
         engagement,
         // Windows are of the person's zone only where the schedule is.
         places: campaign.schedule.recipient || asks_for_places(&definitions.workspace.policy),
@@ -557,9 +557,9 @@ fn refuse(row: &mut Planned, detail: String) {
 fn in_order(decided: Vec<Decided>) -> Vec<Planned> {
     let key = |row: &Planned| (row.refusal.is_some(), row.next_at.is_some(), row.due_at);
     let compare = |a: &Planned, b: &Planned| key(a).cmp(&key(b)).then_with(|| (&a.site, a.customer).cmp(&(&b.site, b.customer)));
-    let mut rows: Vec<Option<Planned>> = decided.into_iter().map(|decided| Some(decided.row)).collect();
     // Places are put in order and each row is moved once: rows are large.
-    let mut places: Vec<usize> = (0..rows.len()).collect();
-    places.sort_by(|a, b| rows[*a].iter().zip(&rows[*b]).map(|(a, b)| compare(a, b)).next().unwrap_or(Ordering::Equal));
+    let mut places: Vec<usize> = (0..decided.len()).collect();
+    places.sort_by(|a, b| compare(&decided[*a].row, &decided[*b].row));
+    let mut rows: Vec<Option<Planned>> = decided.into_iter().map(|decided| Some(decided.row)).collect();
     places.into_iter().filter_map(|place| rows.get_mut(place)?.take()).collect()
 }

@@ -1,8 +1,8 @@
 //! Claiming blocks of messages, and all that is needed to hand one over, in one query a block.
 
 use super::audience::{Bind, Sql};
+use super::candidates::{bound, consent};
 use super::control::may_send;
-use super::planning::{bound, consent};
 use super::{Dialect, Doing, Error, Store, micros};
 use crate::policy::Consent;
 use crate::types::{Channel, Class, MessageState, NodeId, RunId, RunState, SuppressionReason, Time};

@@ -2,7 +2,7 @@
 //!
 //! The copy is that of one snapshot, from either database, and nothing waits for the disk in it: it is to be thrown away.
 
-use super::planning::Snapshot;
+use super::candidates::Snapshot;
 use super::{Doing, Error, Sqlite, Store, sqlite_options};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};

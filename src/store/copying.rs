@@ -7,7 +7,7 @@
 use super::consents::latest;
 use super::customers::Changes;
 use super::{Doing, Error};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use std::collections::HashSet;
 
 /// New customers with their addresses and consents.
@@ -61,7 +61,8 @@ impl Newcomers {
             let row = row.number(consent.at).number(consent.received_at).text(&consent.source).maybe_text(consent.proof.as_deref());
             row.bytes(&consent.source_key).maybe_number(consent.until).end();
         }
-        for consent in latest(&changes.consents) {
+        // In the order of their numbers, which are negative and count down.
+        for consent in latest(&changes.consents).into_iter().rev() {
             let row =
                 self.states.number(before - consent.customer).text(&consent.topic).number(consent.channel).number(consent.state.code());
             row.number(consent.at).number(i16::from(consent.proof.is_some())).maybe_number(consent.until).end();
@@ -71,25 +72,27 @@ impl Newcomers {
         Ok(())
     }
 
-    /// Stores all that were taken; the caller commits. Whoever comes after them gets the next number.
+    /// Stores all that were taken, in one transaction. Whoever comes after them gets the next number.
     pub async fn store(&mut self, connection: &mut PgConnection, doing: &'static str) -> Result<(), Error> {
         if self.count == 0 {
             return Ok(());
         }
         let taken = std::mem::take(self);
+        let mut transaction = connection.begin().await.doing(doing)?;
         for (rows, into) in [
             (
-                &taken.customers,
+                taken.customers,
                 "customers (id, external_id, draw_key, first_name, last_name, language, country, zone, attributes, folded, created_at, updated_at)",
             ),
-            (&taken.addresses, "addresses (customer_id, channel, address, is_primary, key, site)"),
-            (&taken.consents, "consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key, until)"),
-            (&taken.states, "consent_state (customer_id, topic, channel, state, at, has_proof, until)"),
+            (taken.addresses, "addresses (customer_id, channel, address, is_primary, key, site)"),
+            (taken.consents, "consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key, until)"),
+            (taken.states, "consent_state (customer_id, topic, channel, state, at, has_proof, until)"),
         ] {
-            rows.send(connection, into, doing).await?;
+            rows.send(&mut transaction, into, doing).await?;
         }
         let sql = "SELECT setval(pg_get_serial_sequence('customers', 'id'), $1)";
-        sqlx::query(sql).bind(taken.last).execute(connection).await.doing(doing).map(drop)
+        sqlx::query(sql).bind(taken.last).execute(&mut *transaction).await.doing(doing)?;
+        transaction.commit().await.doing(doing)
     }
 }
 
@@ -171,7 +174,7 @@ impl Rows {
     }
 
     /// `into`: the table and its columns.
-    async fn send(&self, connection: &mut PgConnection, into: &str, doing: &'static str) -> Result<(), Error> {
+    async fn send(self, connection: &mut PgConnection, into: &str, doing: &'static str) -> Result<(), Error> {
         if self.text.is_empty() {
             return Ok(());
         }

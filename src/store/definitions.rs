@@ -5,7 +5,7 @@
 
 use super::{Doing, Error, Store, from_micros, micros};
 use crate::campaigns::{Definitions, Workspace};
-use crate::diagnostics::Files;
+use crate::diagnostics::{Files, Problems};
 use crate::types::{CampaignId, Class, Time, VersionId};
 use crate::{in_transaction, on_pool};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -312,22 +312,21 @@ impl Store {
 
     /// Reads a version again, with the code that reads the folder.
     pub async fn load_definitions(&self, version: VersionId) -> Result<Definitions, Error> {
-        let doing = "read an applied version";
-        let found =
-            self.version(version).await?.ok_or_else(|| Error::Unexpected { doing, what: format!("version {version} does not exist") })?;
-        let files = self.files_of(&found.manifest).await?;
-        let (definitions, problems) = crate::campaigns::read_version(&files);
-        definitions.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
+        self.load(version, crate::campaigns::read_version).await
     }
 
     /// Reads only posthaste.yaml of a version again.
     pub async fn load_workspace(&self, version: VersionId) -> Result<Workspace, Error> {
-        let doing = "read what is applied of posthaste.yaml";
+        self.load(version, crate::campaigns::read_workspace).await
+    }
+
+    async fn load<T>(&self, version: VersionId, read: fn(&Files) -> (Option<T>, Problems)) -> Result<T, Error> {
+        let doing = "read an applied version";
         let found =
             self.version(version).await?.ok_or_else(|| Error::Unexpected { doing, what: format!("version {version} does not exist") })?;
         let files = self.files_of(&found.manifest).await?;
-        let (workspace, problems) = crate::campaigns::read_workspace(&files);
-        workspace.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
+        let (found, problems) = read(&files);
+        found.ok_or_else(|| Error::Unexpected { doing, what: problems.render(&files, false, 120) })
     }
 }
 

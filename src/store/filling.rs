@@ -1,7 +1,11 @@
 //! The first import into an empty base: batches are written one behind the other in long transactions, and the indexes are built at the end.
 //!
-//! For a base in which nobody else works: transactions are as long as many batches, which a living engine could not bear. What is committed stays when the process dies, and the import is completed by running it again; whoever opens
-//! the base next builds the indexes that are missing. A batch that meets somebody else's customers stops everything.
+//! For a base in which nobody else works: transactions are as long as many batches, which a living engine could not bear. What is committed stays
+//! when the process dies, and the import is completed by running it again; whoever opens the base next builds the indexes that are missing. A batch
+//! that meets somebody else's customers stops everything.
+//!
+//! On PostgreSQL one connection holds the lock of those who make customers, writes, and builds the indexes: while it lives nobody else makes any, and
+//! when it dies nothing more is written.
 
 use super::batch::Change;
 use super::copying::Newcomers;
@@ -23,10 +27,14 @@ const BUILDING: &str = "build the indexes of customers";
 /// Writes batches in the background, in their order.
 pub struct Filling {
     orders: mpsc::Sender<Order>,
-    writing: Option<JoinHandle<Result<(), Error>>>,
-    /// The connection that holds the lock.
+    /// Until it is known how it ended.
+    writing: Option<JoinHandle<Ended>>,
+    /// What it had when it ended.
     alone: Option<PgConnection>,
 }
+
+/// On PostgreSQL with the connection that has the base alone.
+type Ended = (Result<(), Error>, Option<PgConnection>);
 
 enum Order {
     /// The batch, and the last number before it.
@@ -46,25 +54,26 @@ const REFERENCE: &str = "addresses_customer_id_fkey";
 impl Store {
     /// Drops the indexes of the empty base and begins to fill it. `None` where somebody else works in it, or has begun to fill it.
     ///
-    /// On SQLite the caller holds the engine's place. On PostgreSQL the lock is held that everybody takes who makes customers, until it is finished: an
-    /// engine that starts meanwhile finds all it needs, slowly, and its sign-ups wait.
+    /// On SQLite the caller holds the engine's place. On PostgreSQL an engine that starts before it is finished finds all it needs, slowly, and its
+    /// sign-ups wait.
     pub async fn fill(&self, now: Time) -> Result<Option<Filling>, Error> {
-        let alone = match self {
+        let (orders, mut queue) = mpsc::channel(WAITING);
+        let writing = match self {
             Store::Sqlite(sqlite) => {
                 for (index, _) in INDEXES {
                     let sql = AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"));
                     sqlx::query(sql).execute(&sqlite.write).await.doing("drop the indexes of customers")?;
                 }
                 self.spare_memory(true).await?;
-                None
+                let store = self.clone();
+                tokio::spawn(async move { (write_into_sqlite(&store, &mut queue).await, None) })
             }
-            Store::Postgres(pool) => match emptied(pool, now).await? {
-                Some(alone) => Some(alone),
-                None => return Ok(None),
-            },
+            Store::Postgres(pool) => {
+                let Some(mut alone) = emptied(pool, now).await? else { return Ok(None) };
+                tokio::spawn(async move { (write_into_postgres(&mut alone, &mut queue).await, Some(alone)) })
+            }
         };
-        let (orders, queue) = mpsc::channel(WAITING);
-        Ok(Some(Filling { orders, writing: Some(tokio::spawn(follow(self.clone(), queue))), alone }))
+        Ok(Some(Filling { orders, writing: Some(writing), alone: None }))
     }
 
     /// Builds the indexes that a first import left out, or that were missing since one was killed; does nothing where they stand, or are left out just now.
@@ -81,7 +90,6 @@ impl Store {
                     && let Some(mut alone) = lone(pool).await?
                 {
                     build(&mut alone).await?;
-                    alone.close().await.doing(BUILDING)?;
                 }
                 Ok(())
             }
@@ -130,31 +138,41 @@ impl Filling {
         Ok(())
     }
 
-    /// Stores what was queued and builds the indexes.
-    pub async fn finish(mut self, store: &Store) -> Result<(), Error> {
-        let stored = self.commit().await;
-        // Also after an error: what was stored before it is a base like any other.
-        match self.alone.take() {
-            Some(mut alone) => {
-                build(&mut alone).await?;
-                alone.close().await.doing(BUILDING)?;
-            }
-            None => {
+    /// Stores what was queued and builds the indexes; also after an error, for what was stored before it is a base like any other.
+    pub async fn finish(self, store: &Store) -> Result<(), Error> {
+        let Filling { orders, writing, alone } = self;
+        drop(orders);
+        let (stored, alone) = match writing {
+            Some(writing) => ended(writing).await,
+            None => (Ok(()), alone),
+        };
+        let built = match (store, alone) {
+            (Store::Postgres(_), Some(mut alone)) => build(&mut alone).await,
+            (Store::Postgres(_), None) => Ok(()),
+            (Store::Sqlite(_), _) => {
                 store.sort_little_by_little().await?;
                 store.build_customer_indexes().await?;
-                store.spare_memory(false).await?;
+                store.spare_memory(false).await
             }
-        }
-        stored
+        };
+        stored.and(built)
     }
 
+    /// The error with which writing ended.
     async fn failed(&mut self) -> Result<(), Error> {
-        let stopped = || Error::Unexpected { doing: DOING, what: "writing stopped; run the import again".into() };
-        match self.writing.take() {
-            Some(writing) => writing.await.unwrap_or_else(|_| Err(stopped())).and_then(|()| Err(stopped())),
-            None => Err(stopped()),
-        }
+        let Some(writing) = self.writing.take() else { return Err(stopped()) };
+        let (result, alone) = ended(writing).await;
+        self.alone = alone;
+        result.and_then(|()| Err(stopped()))
     }
+}
+
+async fn ended(writing: JoinHandle<Ended>) -> Ended {
+    writing.await.unwrap_or_else(|_| (Err(stopped()), None))
+}
+
+fn stopped() -> Error {
+    Error::Unexpected { doing: DOING, what: "writing stopped; run the import again".into() }
 }
 
 /// The lock of those who make customers on a connection of its own, unless somebody has it.
@@ -183,8 +201,8 @@ async fn emptied(pool: &PgPool, now: Time) -> Result<Option<PgConnection>, Error
     );
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut alone).await {
         Ok(_) => Ok(Some(alone)),
-        // Somebody reads the tables for long: then rows go in as they do while an engine works.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => Ok(None),
+        // Somebody reads the tables for long, or they are not this user's: then rows go in as they do while an engine works.
+        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("55P03" | "42501")) => Ok(None),
         Err(error) => Err(error).doing(doing),
     }
 }
@@ -211,14 +229,7 @@ async fn build(alone: &mut PgConnection) -> Result<(), Error> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(alone).await.doing(BUILDING).map(drop)
 }
 
-async fn follow(store: Store, mut queue: mpsc::Receiver<Order>) -> Result<(), Error> {
-    match &store {
-        Store::Sqlite(_) => follow_into_sqlite(&store, &mut queue).await,
-        Store::Postgres(pool) => follow_into_postgres(&store, pool, &mut queue).await,
-    }
-}
-
-async fn follow_into_sqlite(store: &Store, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
+async fn write_into_sqlite(store: &Store, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
     let mut open: Option<(Change, usize)> = None;
     while let Some(order) = queue.recv().await {
         match order {
@@ -249,32 +260,27 @@ async fn follow_into_sqlite(store: &Store, queue: &mut mpsc::Receiver<Order>) ->
 }
 
 /// Newcomers are gathered; what changes somebody who is there is written after those gathered before it.
-async fn follow_into_postgres(store: &Store, pool: &PgPool, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
+async fn write_into_postgres(alone: &mut PgConnection, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
     let mut newcomers = Newcomers::default();
-    let store_them = async |newcomers: &mut Newcomers| {
-        let mut transaction = pool.begin().await.doing(DOING)?;
-        newcomers.store(&mut transaction, DOING).await?;
-        transaction.commit().await.doing(DOING)
-    };
     while let Some(order) = queue.recv().await {
         match order {
             Order::Write(changes, last) => match newcomers.take(changes, last) {
-                Ok(()) if newcomers.count >= TRANSACTION => store_them(&mut newcomers).await?,
+                Ok(()) if newcomers.count >= TRANSACTION => newcomers.store(alone, DOING).await?,
                 Ok(()) => {}
                 Err(mut changes) => {
-                    store_them(&mut newcomers).await?;
-                    let mut change = store.change(DOING).await?;
-                    numbered(&write(&mut change.connection(), &mut changes).await?, last)?;
-                    change.commit(DOING).await?;
+                    newcomers.store(alone, DOING).await?;
+                    let mut transaction = alone.begin().await.doing(DOING)?;
+                    numbered(&write(&mut (&mut *transaction).into(), &mut changes).await?, last)?;
+                    transaction.commit().await.doing(DOING)?;
                 }
             },
             Order::Commit(done) => {
-                store_them(&mut newcomers).await?;
+                newcomers.store(alone, DOING).await?;
                 let _ = done.send(());
             }
         }
     }
-    store_them(&mut newcomers).await
+    newcomers.store(alone, DOING).await
 }
 
 /// New customers must have the numbers that were expected for them.

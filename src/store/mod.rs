@@ -12,6 +12,7 @@ pub mod audit;
 pub mod audience;
 pub mod batch;
 pub mod blocks;
+pub mod candidates;
 pub mod consents;
 pub mod control;
 pub mod conversions;

@@ -5,7 +5,7 @@
 //! the people. A customer who comes in between is seen by the campaigns that are looked at later.
 
 use super::audience::{Bind, Sql};
-use super::planning::{Candidate, Selection, Snapshot, WINDOW, Window, bound, chosen};
+use super::candidates::{Candidate, Selection, Snapshot, WINDOW, Window, bound, chosen};
 use super::{Dialect, Doing, Error};
 use crate::types::Channel;
 use std::collections::{HashMap, HashSet};

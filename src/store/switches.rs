@@ -1,8 +1,8 @@
 //! Messages that change to another channel after they were planned: nothing of them has left yet, and a cap has no room on the first one.
 
 use super::batch::{Connection, Field, table};
+use super::candidates::{Way, consent};
 use super::ledger::{Claim, held_by};
-use super::planning::{Way, consent};
 use super::{Doing, Error, micros};
 use crate::types::{Channel, MessageState, NodeId, RunId, SuppressionReason, Time};
 use serde_json::json;

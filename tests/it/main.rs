@@ -45,6 +45,7 @@ mod policy;
 mod urgent;
 mod warm_up;
 mod webhooks;
+mod windows;
 mod withdrawal;
 mod world;
 mod hillstrom;

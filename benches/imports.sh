@@ -20,7 +20,7 @@ customers "$count" > "$work/customers.csv"
 base() { # DIR: a shop with everybody in it, in a fresh database
     fresh "$kind"
     shop "$1" "$url" 42527 50
-    letter "$1/templates/letter.hbs" 6
+    letter "$1/templates/letter.hbs" 4
     campaign "$1" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
     "$posthaste" --workspace "$1" import customers "$work/customers.csv" >/dev/null 2>&1
 }

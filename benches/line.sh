@@ -20,7 +20,7 @@ base() { # DIR CUSTOMERS
     fresh "$database"
     shop "$1" "$url" "$port" "$connections"
     campaign "$1" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
-    letter "$1/templates/letter.hbs" 6
+    letter "$1/templates/letter.hbs" 4
     customers "$2" > "$1/customers.csv"
 }
 

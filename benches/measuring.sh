@@ -173,7 +173,7 @@ letter() { # FILE PARAGRAPHS_A_LINK
         echo '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>For you</title></head><body><h1>Hello {{first_name}} of {{city}}</h1>'
         for link in 1 2 3 4 5 6 7 8 9 10; do
             echo "<h2>Thing $link</h2><p style=\"font-size:16px;line-height:1.5\">"
-            for ((row = 0; row < $2; row++)); do echo "A paragraph about thing $link that stands for what a shop writes of its lamps, rugs, cups and chairs, long enough to weigh what letters weigh."; done
+            for ((row = 0; row < $2; row++)); do echo "A paragraph about thing $link that stands for what a shop writes of its lamps, rugs, cups and chairs, as long as in real letters."; done
             echo "</p><p><a href=\"https://shop.bench.example/thing/$link\">See thing $link</a></p>"
         done
         echo '<p>You have {{points}} points. {{identity.postal_address}} · <a href="{{unsubscribe_url}}">Unsubscribe</a></p></body></html>'

@@ -23,7 +23,7 @@ policy:
     - { class: advertising, channel: email, at_most: 1, per: day }
     - { class: advertising, at_most: 3, in: 7 days }
 YAML
-    letter "$dir/templates/letter.hbs" 6
+    letter "$dir/templates/letter.hbs" 4
     campaign "$dir" letter "at: 2027-03-01 10:00" \
         "where: { all: [ { attribute: points, at_least: 10 }, { event: visit, within: 365 days, at_least: 2 } ] }, holdout: 10%" letter
     measure "import of customers, $kind" "$count" "$posthaste" --workspace "$dir" import customers "$work/customers.csv"

@@ -4,7 +4,7 @@
 #   benches/sending.sh [LETTERS=100000] [sqlite|postgres] [plain|rsa|ed25519|slow] [CUSTOMERS=LETTERS]
 #
 # Letters of 14 KB in HTML and text with 10 tracked links, the open pixel and one-click headers; the ledger durable (SQLite: WAL, FULL); 100 connections, planned
-# before. `rsa` and `ed25519` sign them (DKIM). `slow` is a receiver that answers 20 ms after the end of each letter, over 200 connections, and there is
+# before. The generator's letters are as long as ours: both are weighed first, as they arrive. `rsa` and `ed25519` sign them (DKIM). `slow` is a receiver that answers 20 ms after the end of each letter, over 200 connections, and there is
 # no generator to compare with. With more CUSTOMERS than LETTERS a run over all of them is planned, and stopped after so many letters.
 # RUNS times (5 by default) one after the other; the median stands in the last line. measuring.sh says what is needed and what POSTHASTE and TMPDIR do.
 set -euo pipefail
@@ -22,7 +22,7 @@ shop "$work/shop" "$url" "$port" "$connections"
 # The generator keeps its connections for the whole run; so do we.
 sed -i "s/security: none,/security: none, messages_per_connection: 1000000,/" "$work/shop/posthaste.yaml"
 campaign "$work/shop" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
-letter "$work/shop/templates/letter.hbs" 6
+letter "$work/shop/templates/letter.hbs" 4
 # A key in one line of .env: PKCS#8 in base64.
 secret() { openssl genpkey "$@" -outform DER 2>/dev/null | base64 -w0; }
 case $kind in
@@ -31,6 +31,32 @@ case $kind in
     ed25519) echo "DKIM=$(secret -algorithm ed25519)" >> "$work/shop/.env"
              echo 'domains: { mail.bench.example: { dkim: { selector: s1, ed25519: "${DKIM}" } } }' >> "$work/shop/posthaste.yaml" ;;
 esac
+
+# Bytes of a letter as it arrives, without the lines that the receiver adds: of ours, and of what the generator puts around its own.
+weigh() { # COMMAND…
+    local dump="$work/dump" as=() receiver
+    rm -rf "$dump"; mkdir -m 777 "$dump"
+    if [ "$(id -u)" = 0 ]; then as=(-u nobody); fi
+    (cd "$dump" && exec smtp-sink "${as[@]}" -d "letter." "127.0.0.1:$port" 1000 >/dev/null 2>&1) &
+    receiver=$!; until_answered "$port"
+    "$@" >/dev/null 2>&1
+    kill "$receiver"; wait "$receiver" 2>/dev/null || true
+    sed -e '/^X-\(Client\|Helo\|Mail\|Rcpt\)-/d' -e '/^Received: from/,/^\t.*+0000/d' -e 's/$/\r/' "$(find "$dump" -type f | head -1)" | wc -c
+}
+if [ "$kind" != slow ]; then
+    shop "$work/one" "sqlite:$work/one.db" "$port" 1
+    cp "$work/shop/posthaste.yaml" "$work/one/posthaste.yaml"; cp "$work/shop/.env" "$work/one/.env"
+    sed -i "s#^database:.*#database: \"sqlite:$work/one.db\"#" "$work/one/posthaste.yaml"
+    cp "$work/shop/campaigns/letter.yaml" "$work/one/campaigns/"; cp "$work/shop/templates/letter.hbs" "$work/one/templates/"
+    customers 1 > "$work/one.csv"
+    "$posthaste" --workspace "$work/one" import customers "$work/one.csv" >/dev/null 2>&1
+    apply "$work/one" 2027-02-28T10:00:00Z
+    ours=$(weigh "$posthaste" --workspace "$work/one" run --until-idle --now 2027-03-01T10:00:00Z)
+    around=$(weigh smtp-source -d -s 1 -l 10000 -m 1 -f a@bench.example -t b@bench.example "127.0.0.1:$port")
+    length=$((ours - around + 10000))
+    echo "a letter has $ours bytes"
+fi
+
 customers "$people" > "$work/customers.csv"
 "$posthaste" --workspace "$work/shop" import customers "$work/customers.csv" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
 rm "$work/customers.csv"
@@ -77,7 +103,7 @@ for ((number = 0; number < runs; number++)); do
         echo "$sent in $took s = $rate/s, $memory MB, $cost us of processor a letter, load $load"
         continue
     fi
-    start=$(clock); smtp-source -d -s $connections -l 15000 -m "$sent" -f a@bench.example -t b@bench.example "127.0.0.1:$port"; wire=$(seconds "$start" "$(clock)")
+    start=$(clock); smtp-source -d -s $connections -l "$length" -m "$sent" -f a@bench.example -t b@bench.example "127.0.0.1:$port"; wire=$(seconds "$start" "$(clock)")
     ratio=$(awk "BEGIN { printf \"%.3f\", $wire / $took }")
     ratios+=("$ratio")
     echo "$sent in $took s = $rate/s, $memory MB, $cost us of processor a letter ($whole with the receiver's), load $load; smtp-source: $wire s = $(per_second "$sent" "$wire")/s; ratio $ratio"

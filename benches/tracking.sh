@@ -57,7 +57,7 @@ for kind in $databases; do
     dir="$work/tracking-$kind"
     fresh "$kind"
     shop "$dir" "$url" 42528 50
-    letter "$dir/templates/letter.hbs" 6
+    letter "$dir/templates/letter.hbs" 4
     campaign "$dir" first "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
     campaign "$dir" second "at: 2027-03-01 12:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
     # The second one goes to as many as can be sent meanwhile.

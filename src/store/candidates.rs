@@ -11,6 +11,7 @@ use crate::types::{CampaignId, Channel, ConsentState, MessageState, Refusal, Sup
 use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteConnection;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -178,26 +179,35 @@ impl Snapshot {
                 // A long list among the values is read by SQLite again for each statement: then one brings more people.
                 let bytes: usize = lines.sql.binds.iter().map(|bind| if let Bind::Text(text) = bind { text.len() } else { 8 }).sum();
                 let most = WINDOW * (1 + bytes / 65_536).min(16);
-                let mut after = i64::MIN;
-                loop {
-                    let text = sqlx::AssertSqlSafe(lines.sql.text.clone());
-                    let query = bound!(sqlx::query_as(text), &lines.sql.binds).bind(after).bind(most as i64);
-                    let (count, written): (i64, Option<String>) = query.fetch_one(&mut **transaction).await.doing(READING)?;
-                    let mut people = lines.read(written.as_deref().unwrap_or_default())?;
-                    let Some(last) = people.last().map(|last| last.id) else { return Ok(()) };
-                    // A second primary address would be a second line, here or at the head of the next; the first is the one.
-                    people.dedup_by_key(|candidate| candidate.id);
-                    after = last;
-                    while people.len() > WINDOW {
-                        let rest = people.split_off(WINDOW);
-                        if windows.send(Window::of(std::mem::replace(&mut people, rest))).await.is_err() {
-                            return Ok(());
+                let mut next = Some(lines.after(transaction, i64::MIN, most).await?);
+                while let Some((last, written)) = next {
+                    // While these are unpacked, SQLite looks for the next.
+                    let (found, sent) = tokio::join!(
+                        async {
+                            match last {
+                                Some(last) => lines.after(transaction, last, most).await.map(Some),
+                                None => Ok(None),
+                            }
+                        },
+                        async {
+                            let mut people = lines.read(&written)?;
+                            // A second primary address would be a second line, here or at the head of the next; the first is the one.
+                            people.dedup_by_key(|candidate| candidate.id);
+                            while !people.is_empty() {
+                                let rest = people.split_off(people.len().min(WINDOW));
+                                if windows.send(Window::of(std::mem::replace(&mut people, rest))).await.is_err() {
+                                    return Ok(false);
+                                }
+                            }
+                            Ok::<_, Error>(true)
                         }
-                    }
-                    if windows.send(Window::of(people)).await.is_err() || count < most as i64 {
+                    );
+                    if !sent? {
                         return Ok(());
                     }
+                    next = found?;
                 }
+                Ok(())
             }
             Snapshot::Postgres(transaction) => {
                 let sql = question(selection, Dialect::Postgres);
@@ -273,7 +283,7 @@ impl Lines {
         let values = FIXED + channels * EACH + attributes;
         let form = vec!["%s"; values].join(&VALUE_END.to_string());
         let mut sql = Sql::new(Dialect::Sqlite);
-        sql.push(&format!("SELECT COUNT(*), group_concat(line, '{LINE_END}') FROM (SELECT format('{form}', "));
+        sql.push(&format!("SELECT COUNT(*), MAX(id), group_concat(line, '{LINE_END}') FROM (SELECT c.id AS id, format('{form}', "));
         columns(&mut sql, selection);
         sql.push(") AS line");
         tables(&mut sql, selection);
@@ -281,6 +291,14 @@ impl Lines {
         let (after, most) = (sql.binds.len() + 1, sql.binds.len() + 2);
         sql.push(&format!(" AND c.id > ${after} ORDER BY c.id LIMIT ${most})"));
         Lines { sql, channels, attributes }
+    }
+
+    /// Up to so many lines after a number: the number of the last one where others may follow, and the lines.
+    async fn after(&self, connection: &mut SqliteConnection, after: i64, most: usize) -> Result<(Option<i64>, String), Error> {
+        let text = sqlx::AssertSqlSafe(self.sql.text.clone());
+        let query = bound!(sqlx::query_as(text), &self.sql.binds).bind(after).bind(most as i64);
+        let (count, last, written): (i64, Option<i64>, Option<String>) = query.fetch_one(connection).await.doing(READING)?;
+        Ok((last.filter(|_| count >= most as i64), written.unwrap_or_default()))
     }
 
     /// In the order of their numbers, which SQLite does not promise.
@@ -411,7 +429,13 @@ pub(super) fn chosen(sql: &mut Sql, selection: &Selection) {
 }
 
 fn restricted(sql: &mut Sql, selection: &Selection) {
-    sql.push(" WHERE c.erased_at IS NULL AND (");
+    sql.push(" WHERE ");
+    is_selected(sql, selection);
+}
+
+/// Whether a customer is selected, as a condition over the alias `c`.
+pub(super) fn is_selected(sql: &mut Sql, selection: &Selection) {
+    sql.push("c.erased_at IS NULL AND (");
     sql.append(&selection.condition);
     sql.push(")");
     if let Some(re_entry) = &selection.re_entry {
@@ -431,10 +455,13 @@ pub(crate) fn push_attribute(sql: &mut Sql, path: &str, dialect: Dialect) {
             sql.bind(Bind::Text(format!("$.{}", quoted.join("."))));
         }
         Dialect::Postgres => {
-            sql.push("(c.attributes #> CAST(");
-            let quoted: Vec<String> = path.split('.').map(|part| format!("\"{part}\"")).collect();
-            sql.bind(Bind::Text(format!("{{{}}}", quoted.join(","))));
-            sql.push(" AS text[]))::text");
+            sql.push("(c.attributes");
+            for name in path.split('.') {
+                sql.push(" -> CAST(");
+                sql.bind(Bind::Text(name.to_string()));
+                sql.push(" AS text)");
+            }
+            sql.push(")::text");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the previews of many campaigns ask of the same people, read once.
 //!
 //! `posthaste plan` previews every campaign over the whole base. What is wanted of a person (address, suppression, consent) is mostly the same for all of
-//! them, so it is kept, and of each campaign only the numbers are read whom its audience has. In small bases only (`MOST`): memory would grow with
-//! the people. A customer who comes in between is seen by the campaigns that are looked at later.
+//! them, so it is kept, and of each campaign only the numbers are read whom its audience has, for several campaigns in one walk: what an attribute holds
+//! is then read once for all of them. In small bases only (`MOST`): memory would grow with the people. A customer who comes in between is seen by the
+//! campaigns that are looked at later.
 
 use super::audience::{Bind, Sql};
-use super::candidates::{Candidate, Selection, Snapshot, WINDOW, Window, bound, chosen};
+use super::candidates::{Candidate, Selection, Snapshot, WINDOW, Window, bound, chosen, is_selected};
 use super::{Dialect, Doing, Error};
 use crate::types::Channel;
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,8 @@ const KINDS: usize = 8;
 pub struct PeopleOnce {
     known: Mutex<HashMap<Kind, Arc<Vec<Candidate>>>>,
     shared: Mutex<HashMap<Channel, HashSet<String>>>,
+    /// By the text of the question and what is bound in it: whom a selection has, in their order, until it is asked for.
+    found: Mutex<HashMap<String, Vec<i64>>>,
 }
 
 /// What is wanted of each person.
@@ -47,6 +50,38 @@ impl Snapshot {
         Ok(addresses)
     }
 
+    /// Finds out for several selections whom they have, in one walk over the people; each is asked for once.
+    pub async fn learn(&mut self, once: &PeopleOnce, selections: &[&Selection]) -> Result<(), Error> {
+        if selections.len() < 2 || self.is_large().await? {
+            return Ok(());
+        }
+        let mut sql = Sql::new(self.dialect());
+        sql.push(match self.dialect() {
+            Dialect::Sqlite => "SELECT group_concat(id || ':' || marks, ' ') FROM (SELECT c.id",
+            Dialect::Postgres => "SELECT string_agg(CAST(id AS TEXT) || ':' || marks, ' ') FROM (SELECT c.id",
+        });
+        for (place, selection) in selections.iter().enumerate() {
+            sql.push(if place == 0 { ", " } else { " || " });
+            sql.push("CASE WHEN ");
+            is_selected(&mut sql, selection);
+            sql.push(" THEN '1' ELSE '0' END");
+        }
+        sql.push(" AS marks FROM customers c WHERE c.erased_at IS NULL) AS people");
+        let text = self.text(&sql).await?;
+        let mut found: Vec<Vec<i64>> = vec![Vec::new(); selections.len()];
+        for (id, marks) in text.split_ascii_whitespace().filter_map(|one| one.split_once(':')) {
+            let Ok(id) = id.parse::<i64>() else { continue };
+            found.iter_mut().zip(marks.bytes()).filter(|(_, mark)| *mark == b'1').for_each(|(found, _)| found.push(id));
+        }
+        let mut known = once.found.lock().await;
+        for (selection, mut numbers) in selections.iter().zip(found) {
+            // Neither database promises an order here.
+            numbers.sort_unstable();
+            known.insert(asked(self.dialect(), selection), numbers);
+        }
+        Ok(())
+    }
+
     /// Streams the selected customers in the order of their numbers, a window at a time; stops when nobody listens any more.
     pub async fn candidates(&mut self, selection: &Selection, windows: mpsc::Sender<Window>) -> Result<(), Error> {
         let people = match &selection.once {
@@ -54,7 +89,15 @@ impl Snapshot {
             None => None,
         };
         let Some(people) = people else { return self.stream(selection, windows).await };
-        let mut wanted = self.numbers(selection).await?.into_iter().peekable();
+        let found = match &selection.once {
+            Some(once) => once.found.lock().await.remove(&asked(self.dialect(), selection)),
+            None => None,
+        };
+        let wanted = match found {
+            Some(found) => found,
+            None => self.numbers(selection).await?,
+        };
+        let mut wanted = wanted.into_iter().peekable();
         let mut window = Vec::with_capacity(WINDOW);
         for (place, candidate) in (0..).zip(people.iter()) {
             while wanted.next_if(|id| *id < candidate.id).is_some() {}
@@ -128,16 +171,22 @@ impl Snapshot {
         });
         chosen(&mut sql, selection);
         sql.push(") AS chosen");
+        let found = self.text(&sql).await?;
+        let mut numbers: Vec<i64> = found.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect();
+        // Neither database promises an order here.
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The one text that a question gives.
+    async fn text(&mut self, sql: &Sql) -> Result<String, Error> {
         let text = sqlx::AssertSqlSafe(sql.text.clone());
         let (found,): (Option<String>,) = match self {
             Snapshot::Sqlite(transaction) => bound!(sqlx::query_as(text), &sql.binds).fetch_one(&mut **transaction).await,
             Snapshot::Postgres(transaction) => bound!(sqlx::query_as(text), &sql.binds).fetch_one(&mut **transaction).await,
         }
         .doing("read the audience")?;
-        let mut numbers: Vec<i64> = found.unwrap_or_default().split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect();
-        // Neither database promises an order here.
-        numbers.sort_unstable();
-        Ok(numbers)
+        Ok(found.unwrap_or_default())
     }
 
     fn dialect(&self) -> Dialect {
@@ -146,4 +195,11 @@ impl Snapshot {
             Snapshot::Postgres(_) => Dialect::Postgres,
         }
     }
+}
+
+/// The same for selections that have the same people.
+fn asked(dialect: Dialect, selection: &Selection) -> String {
+    let mut sql = Sql::new(dialect);
+    is_selected(&mut sql, selection);
+    format!("{:?}", (sql.text, sql.binds))
 }

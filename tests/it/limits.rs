@@ -77,7 +77,8 @@ async fn short_messages_cost_by_their_parts_and_plan_simulation_and_ledger_say_t
         let campaign = &definitions.campaigns["sale"];
         // What is planned before the first apply is run 1 of it.
         let now = world.clock.now();
-        let preview = plan::preview(&world.store, &definitions, campaign, None, (&count_parts(), &Arc::default()), now).await.unwrap();
+        let foreseen = plan::foresee(&world.store, &definitions, campaign, None, &Arc::default(), now).await.unwrap();
+        let preview = plan::preview(&world.store, &definitions, campaign, foreseen, &count_parts(), now).await.unwrap();
         let apply = applying(world.files.clone(), campaigns::read(&world.files).0.unwrap(), "dirty".into(), "ada".into(), now);
         let simulation = simulate(&world.store, Some(apply), now, 1).await.unwrap();
         world.apply().await;

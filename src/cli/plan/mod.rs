@@ -8,7 +8,7 @@ use super::{Exit, Format, Global, check, dates, git};
 use crate::campaigns::{self, Campaign, Definitions, Holdout};
 use crate::diagnostics::{Files, Severity};
 use crate::experiments::statistics::{Demands, smallest_lift};
-use crate::plan::{self as planning, Preview};
+use crate::plan::{self as planning, Foreseen, Preview};
 use crate::policy::stops;
 use crate::store::Store;
 use crate::store::definitions::{Version, manifest, manifest_hash};
@@ -54,14 +54,28 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     };
     let known = Arc::new(Known { store: store.clone(), files: files.clone(), definitions: definitions.clone(), once: Arc::default(), now });
     let asked = definitions.campaigns.keys().filter(|key| arguments.campaigns.is_empty() || arguments.campaigns.contains(key));
+    let asked: Vec<(String, Option<CampaignId>)> = asked.map(|key| (key.clone(), ids.get(key).copied())).collect();
     // Twice as many side by side as there are processors: while some are decided, the database looks for the people of others.
     let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-    let mut previews = futures_util::stream::iter(asked)
-        .map(|key| {
-            let (known, key, before, id) = (known.clone(), key.clone(), applied.get(key).cloned(), ids.get(key).copied());
+    let mut previews = futures_util::stream::iter(asked.chunks(TOGETHER).map(<[_]>::to_vec))
+        .map(|campaigns| {
+            let foreseen = tokio::spawn(foreseen(known.clone(), campaigns));
+            async { foreseen.await? }
+        })
+        // While some are looked at, it is found out whom the next ones select.
+        .buffered(2)
+        .flat_map(|campaigns: anyhow::Result<Vec<_>>| {
+            futures_util::stream::iter(match campaigns {
+                Ok(campaigns) => campaigns.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            })
+        })
+        .map(|one| {
+            let (known, one) = (known.clone(), one.map(|(key, foreseen)| (applied.get(&key).cloned(), key, foreseen)));
             let plan = tokio::spawn(async move {
+                let (before, key, foreseen) = one?;
                 let campaign = planning::campaign_of(&known.definitions, &key)?;
-                one_campaign(&known, campaign, before.as_ref(), id).await.map(|plan| (key, plan))
+                one_campaign(&known, campaign, before.as_ref(), foreseen).await.map(|plan| (key, plan))
             });
             async { plan.await? }
         })
@@ -98,6 +112,20 @@ async fn changed_workspace(store: &Store, files: &Files) -> anyhow::Result<Chang
     })
 }
 
+/// Campaigns of which it is found out together whom they select.
+const TOGETHER: usize = 16;
+
+/// Whom these campaigns select.
+async fn foreseen(known: Arc<Known>, campaigns: Vec<(String, Option<CampaignId>)>) -> anyhow::Result<Vec<(String, Foreseen)>> {
+    let mut all = Vec::with_capacity(campaigns.len());
+    for (key, id) in campaigns {
+        let campaign = planning::campaign_of(&known.definitions, &key)?;
+        all.push((key, planning::foresee(&known.store, &known.definitions, campaign, id, &known.once, known.now).await?));
+    }
+    planning::look_together(&known.store, &all.iter().map(|(_, foreseen)| foreseen).collect::<Vec<_>>(), &known.once).await?;
+    Ok(all)
+}
+
 /// What the previews of all campaigns have in common.
 struct Known {
     store: Store,
@@ -107,13 +135,8 @@ struct Known {
     now: Time,
 }
 
-async fn one_campaign(
-    known: &Known,
-    campaign: &Campaign,
-    before: Option<&Version>,
-    id: Option<CampaignId>,
-) -> anyhow::Result<CampaignPlan> {
-    let Known { store, files, definitions, once, now } = known;
+async fn one_campaign(known: &Known, campaign: &Campaign, before: Option<&Version>, foreseen: Foreseen) -> anyhow::Result<CampaignPlan> {
+    let Known { store, files, definitions, now, .. } = known;
     let now = *now;
     let here = manifest(files, &campaign.reaches);
     let change = match before {
@@ -122,7 +145,7 @@ async fn one_campaign(
         Some(version) if version.hash == manifest_hash(&here) => Changed::Unchanged,
         Some(_) => Changed::Changed,
     };
-    let preview = planning::preview(store, definitions, campaign, id, (&crate::dispatch::count_parts(), once), now).await?;
+    let preview = planning::preview(store, definitions, campaign, foreseen, &crate::dispatch::count_parts(), now).await?;
     let samples = samples::rendered(store, definitions, &campaign.key, &preview, now).await?;
     let mut audience = audience(campaign, &preview);
     let parts: Vec<u16> = samples.iter().filter_map(|sample| sample.parts).collect();

@@ -4,6 +4,7 @@
 
 use super::Compiler;
 use crate::segments::{OwnField, Path, Start};
+use crate::store::Dialect;
 use crate::types::Channel;
 
 /// A JSON document in SQL, and its lower-cased copies.
@@ -116,22 +117,24 @@ impl Compiler<'_, '_> {
 
     fn json_place(&mut self, alias: String, document: Document, names: Vec<String>, folded: Option<String>) -> Place {
         let json = &document.json;
-        let path = self.path(&names);
-        let from = self.pick(
-            format!("(SELECT json_type({json}, {path}) AS k, json_extract({json}, {path}) AS v) AS {alias}"),
-            format!("(SELECT {json} #> CAST({path} AS text[]) AS j) AS {alias}"),
-        );
+        let from = match self.dialect {
+            Dialect::Sqlite => {
+                let path = self.path(&names);
+                format!("(SELECT json_type({json}, {path}) AS k, json_extract({json}, {path}) AS v) AS {alias}")
+            }
+            // Step by step: a path as an array would be read from its text again for each person.
+            Dialect::Postgres => {
+                let steps: Vec<String> = names.iter().map(|name| format!(" -> CAST({} AS text)", self.text(name.as_str()))).collect();
+                format!("(SELECT {json}{} AS j) AS {alias}", steps.concat())
+            }
+        };
         Place { from, alias, kind: PlaceKind::Json, folded, names, document }
     }
 
-    /// Names of a path as a bound value. They are letters, digits, `_` and `-`; quotes would be left out.
-    pub(super) fn path(&mut self, names: &[String]) -> String {
-        let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace(['"', '\\'], ""))).collect();
-        let path = self.pick(
-            std::iter::once("$".to_string()).chain(quoted.iter().cloned()).collect::<Vec<_>>().join("."),
-            format!("{{{}}}", quoted.join(",")),
-        );
-        self.text(path)
+    /// Names of a path as SQLite reads it, bound. They are letters, digits, `_` and `-`; quotes would be left out.
+    fn path(&mut self, names: &[String]) -> String {
+        let quoted = names.iter().map(|name| format!("\"{}\"", name.replace(['"', '\\'], "")));
+        self.text(std::iter::once("$".to_string()).chain(quoted).collect::<Vec<_>>().join("."))
     }
 
     /// The lower-cased copy under a dotted path.

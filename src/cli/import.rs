@@ -203,7 +203,12 @@ async fn go(global: &Global, kind: Kind, common: &Common, events: Option<&EventA
             eprintln!("{why}");
             return Ok(Exit::Usage);
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot import {}", common.file.display())),
+        Err(error) => {
+            if matches!(&error, import::Error::Store(cause) if cause.is_temporary()) {
+                eprintln!("What was stored before stays; run the same import again to complete it: nobody is made twice");
+            }
+            return Err(error).with_context(|| format!("cannot import {}", common.file.display()));
+        }
     };
     show(global.format, kind, common, &summary, rejects?)?;
     Ok(Exit::Done)

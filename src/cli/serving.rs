@@ -49,13 +49,20 @@ pub struct Serving {
     pub address: SocketAddr,
     pub stop: CancellationToken,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
+    state: State,
 }
 
+/// How long what is under way may take when the engine stops.
+const LAST: Duration = Duration::from_secs(10);
+
 impl Serving {
-    /// Takes no new requests, and waits for those under way.
+    /// Takes no new requests, waits for those under way, and writes what came back.
     pub async fn end(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        let stopped = tokio::time::timeout(Duration::from_secs(10), self.task).await;
+        let stopped = tokio::time::timeout(LAST, self.task).await;
+        if tokio::time::timeout(LAST, self.state.finish()).await.is_err() {
+            tracing::warn!("the database did not take all responses in time; what was kept in the journal is recorded at the next start");
+        }
         stopped.map_or(Ok(()), |ended| Ok(ended??))
     }
 }
@@ -99,8 +106,8 @@ pub async fn start(store: &Store, applied: &Applied, workspace: &Workspace, cloc
         state.set_forms(Forms { workspace: applied.clone(), keys: Keys::new(pepper), version: version.0 });
     }
     tokio::spawn(follow(store, state.clone(), workspace.secrets.clone(), Keys::new(pepper), stop.clone()));
-    let task = tokio::spawn(server::serve(listener, state, stop.clone()));
-    Ok(Serving { address, stop, task })
+    let task = tokio::spawn(server::serve(listener, state.clone(), stop.clone()));
+    Ok(Serving { address, stop, task, state })
 }
 
 /// Hits are not refused where the folder cannot be written: they wait for the database then.

@@ -191,6 +191,11 @@ impl State {
         self.0.desk.set_fetch(fetch);
     }
 
+    /// Takes nothing more, and writes what waits; see [`Recorder::finish`].
+    pub async fn finish(&self) {
+        self.0.recorder.finish().await;
+    }
+
     /// Writes how many webhooks and sign-ups came and were refused; to be called now and then.
     pub async fn write_counts(&self) {
         if let Err(error) = self.0.store.count_hooks(&self.0.desk.take_counts()).await {

@@ -72,29 +72,41 @@ impl Newcomers {
         Ok(())
     }
 
-    /// Stores all that were taken, in one transaction. Whoever comes after them gets the next number.
-    pub async fn store(&mut self, connection: &mut PgConnection, doing: &'static str) -> Result<(), Error> {
+    /// Stores all that were taken, in a transaction of each connection at the same time; the customers are committed last. Whoever comes after them gets the
+    /// next number.
+    pub async fn store(self, alone: &mut PgConnection, beside: &mut PgConnection, doing: &'static str) -> Result<(), Error> {
         if self.count == 0 {
             return Ok(());
         }
-        let taken = std::mem::take(self);
-        let mut transaction = connection.begin().await.doing(doing)?;
-        for (rows, into) in [
-            (
-                taken.customers,
-                "customers (id, external_id, draw_key, first_name, last_name, language, country, zone, attributes, folded, created_at, updated_at)",
-            ),
-            (taken.addresses, "addresses (customer_id, channel, address, is_primary, key, site)"),
-            (taken.consents, "consents (customer_id, topic, channel, state, at, received_at, source, proof, source_key, until)"),
-            (taken.states, "consent_state (customer_id, topic, channel, state, at, has_proof, until)"),
-        ] {
-            rows.send(&mut transaction, into, doing).await?;
-        }
-        let sql = "SELECT setval(pg_get_serial_sequence('customers', 'id'), $1)";
-        sqlx::query(sql).bind(taken.last).execute(&mut *transaction).await.doing(doing)?;
-        transaction.commit().await.doing(doing)
+        let mut people = alone.begin().await.doing(doing)?;
+        let mut theirs = beside.begin().await.doing(doing)?;
+        let send_people = async {
+            let into = "customers (id, external_id, draw_key, first_name, last_name, language, country, zone, attributes, folded, created_at, updated_at)";
+            self.customers.send(&mut people, into, doing).await?;
+            let sql = "SELECT setval(pg_get_serial_sequence('customers', 'id'), $1)";
+            sqlx::query(sql).bind(self.last).execute(&mut *people).await.doing(doing)
+        };
+        let send_theirs = async {
+            let columns = [
+                "(customer_id, channel, address, is_primary, key, site)",
+                "(customer_id, topic, channel, state, at, received_at, source, proof, source_key, until)",
+                "(customer_id, topic, channel, state, at, has_proof, until)",
+            ];
+            for ((rows, table), columns) in [self.addresses, self.consents, self.states].into_iter().zip(COPIED_FIRST).zip(columns) {
+                rows.send(&mut theirs, &format!("{table} {columns}"), doing).await?;
+            }
+            Ok(())
+        };
+        let (sent_people, sent_theirs) = tokio::join!(send_people, send_theirs);
+        sent_people?;
+        sent_theirs?;
+        theirs.commit().await.doing(doing)?;
+        people.commit().await.doing(doing)
     }
 }
+
+/// Tables whose rows are committed before their customers are.
+pub(super) const COPIED_FIRST: [&str; 3] = ["addresses", "consents", "consent_state"];
 
 /// Bytes that are sent at once.
 const PIECE: usize = 256 << 10;

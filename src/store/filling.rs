@@ -4,11 +4,12 @@
 //! when the process dies, and the import is completed by running it again; whoever opens the base next builds the indexes that are missing. A batch
 //! that meets somebody else's customers stops everything.
 //!
-//! On PostgreSQL one connection holds the lock of those who make customers, writes, and builds the indexes: while it lives nobody else makes any, and
-//! when it dies nothing more is written.
+//! On PostgreSQL one connection holds the lock of those who make customers, writes them, and builds the indexes: while it lives nobody else makes any. A second
+//! one writes what belongs to them and commits first, so that the server has work for two processors; should the process die in between, whoever builds the
+//! indexes takes away what belongs to nobody.
 
 use super::batch::Change;
-use super::copying::Newcomers;
+use super::copying::{COPIED_FIRST, Newcomers};
 use super::customers::{Changes, IMPORT_LOCK, write};
 use super::{Doing, Error, Store, micros};
 use crate::types::Time;
@@ -18,8 +19,9 @@ use tokio::task::JoinHandle;
 
 /// Batches that wait for the database.
 const WAITING: usize = 6;
-/// New customers of one transaction.
+/// New customers of one transaction: on PostgreSQL three times as many are in memory, being gathered, waiting and being sent.
 const TRANSACTION: usize = 50_000;
+const COPIED: usize = 25_000;
 
 const DOING: &str = "import customers";
 const BUILDING: &str = "build the indexes of customers";
@@ -70,7 +72,13 @@ impl Store {
             }
             Store::Postgres(pool) => {
                 let Some(mut alone) = emptied(pool, now).await? else { return Ok(None) };
-                tokio::spawn(async move { (write_into_postgres(&mut alone, &mut queue).await, Some(alone)) })
+                let mut beside = pool.acquire().await.doing(DOING)?.detach();
+                tokio::spawn(async move {
+                    let result = write_into_postgres(&mut alone, &mut beside, &mut queue).await;
+                    // What it has not committed is undone before the indexes are built.
+                    drop(beside);
+                    (result, Some(alone))
+                })
             }
         };
         Ok(Some(Filling { orders, writing: Some(writing), alone: None }))
@@ -220,10 +228,17 @@ async fn missing(pool: &PgPool) -> Result<bool, Error> {
 /// PostgreSQL: all that the base needs, where it is missing.
 async fn build(alone: &mut PgConnection) -> Result<(), Error> {
     let indexes: Vec<&str> = INDEXES.iter().map(|(_, sql)| *sql).collect();
+    // The locks wait for whoever still writes.
+    let orphans: Vec<String> = COPIED_FIRST
+        .iter()
+        .map(|table| format!("DELETE FROM {table} WHERE customer_id > (SELECT COALESCE(MAX(id), 0) FROM customers)"))
+        .collect();
     let sql = format!(
-        "SET maintenance_work_mem = '256MB'; {};
+        "BEGIN; SET LOCAL maintenance_work_mem = '256MB'; LOCK TABLE customers, {} IN SHARE ROW EXCLUSIVE MODE; {}; {};
          ALTER TABLE addresses DROP CONSTRAINT IF EXISTS {REFERENCE};
-         ALTER TABLE addresses ADD CONSTRAINT {REFERENCE} FOREIGN KEY (customer_id) REFERENCES customers (id)",
+         ALTER TABLE addresses ADD CONSTRAINT {REFERENCE} FOREIGN KEY (customer_id) REFERENCES customers (id); COMMIT",
+        COPIED_FIRST.join(", "),
+        orphans.join("; "),
         indexes.join("; ")
     );
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(alone).await.doing(BUILDING).map(drop)
@@ -259,28 +274,51 @@ async fn write_into_sqlite(store: &Store, queue: &mut mpsc::Receiver<Order>) -> 
     }
 }
 
-/// Newcomers are gathered; what changes somebody who is there is written after those gathered before it.
-async fn write_into_postgres(alone: &mut PgConnection, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
-    let mut newcomers = Newcomers::default();
-    while let Some(order) = queue.recv().await {
-        match order {
-            Order::Write(changes, last) => match newcomers.take(changes, last) {
-                Ok(()) if newcomers.count >= TRANSACTION => newcomers.store(alone, DOING).await?,
-                Ok(()) => {}
-                Err(mut changes) => {
-                    newcomers.store(alone, DOING).await?;
+/// What is done in its order.
+enum Step {
+    Store(Newcomers),
+    Change(Box<Changes>, i64),
+    Say(oneshot::Sender<()>),
+}
+
+/// Newcomers are gathered while those before them are sent; what changes somebody who is there is written after those gathered before it.
+async fn write_into_postgres(alone: &mut PgConnection, beside: &mut PgConnection, queue: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
+    let (steps, mut next) = mpsc::channel(1);
+    let gather = async move {
+        let mut newcomers = Newcomers::default();
+        while let Some(order) = queue.recv().await {
+            let step = match order {
+                Order::Write(changes, last) => match newcomers.take(changes, last) {
+                    Ok(()) if newcomers.count < COPIED => continue,
+                    Ok(()) => None,
+                    Err(changes) => Some(Step::Change(changes, last)),
+                },
+                Order::Commit(done) => Some(Step::Say(done)),
+            };
+            for step in [Some(Step::Store(std::mem::take(&mut newcomers))), step].into_iter().flatten() {
+                // Nobody listens after an error, which is told below.
+                if steps.send(step).await.is_err() {
+                    return;
+                }
+            }
+        }
+        let _ = steps.send(Step::Store(newcomers)).await;
+    };
+    let store = async move {
+        while let Some(step) = next.recv().await {
+            match step {
+                Step::Store(newcomers) => newcomers.store(alone, beside, DOING).await?,
+                Step::Change(mut changes, last) => {
                     let mut transaction = alone.begin().await.doing(DOING)?;
                     numbered(&write(&mut (&mut *transaction).into(), &mut changes).await?, last)?;
                     transaction.commit().await.doing(DOING)?;
                 }
-            },
-            Order::Commit(done) => {
-                newcomers.store(alone, DOING).await?;
-                let _ = done.send(());
+                Step::Say(done) => _ = done.send(()),
             }
         }
-    }
-    newcomers.store(alone, DOING).await
+        Ok(())
+    };
+    tokio::join!(gather, store).1
 }
 
 /// New customers must have the numbers that were expected for them.

@@ -5,6 +5,7 @@
 //! would let each of them wait as long. They stay in the queue all the same; what had no place there is replayed from the journal by another task.
 //! Everything else waits for the database: an unsubscription counts when those who send can see it. While the database is away, up to [`QUEUE`]
 //! responses are also kept in memory and tried again each second; who cannot wait any longer goes away and its response stays in the queue.
+//! At the end what waits is written first ([`Recorder::finish`]); what the journal still holds then is replayed by the next process.
 
 use super::journal::{Journal, Segment, Ticket};
 use crate::store::Store;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Responses that may wait.
 pub const QUEUE: usize = 10_000;
@@ -38,6 +41,8 @@ pub struct Recorder {
     journal: Option<Journal>,
     /// Until when hits do not wait for the database.
     hurried: Arc<Mutex<Option<Instant>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -71,11 +76,20 @@ impl Recorder {
     pub fn start(store: Store, counting: watch::Receiver<Counting>, journal: Option<Journal>) -> Recorder {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let recent = Arc::<Mutex<Recent>>::default();
-        tokio::spawn(write_all(store.clone(), counting.clone(), waiting, recent.clone()));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(write_all(store.clone(), counting.clone(), waiting, recent.clone(), stop.clone()));
         if let Some(journal) = journal.clone() {
-            tokio::spawn(replay_all(store, counting, journal, queue.downgrade()));
+            tasks.spawn(replay_all(store, counting, journal, queue.downgrade(), stop.clone()));
         }
-        Recorder { queue, recent, journal, hurried: Arc::default() }
+        tasks.close();
+        Recorder { queue, recent, journal, hurried: Arc::default(), tasks, stop }
+    }
+
+    /// Takes nothing more, writes what waits, and leaves the rest of the journal to the next process. While the database is away, it may be given up
+    /// at any time: only what was never answered is lost.
+    pub async fn finish(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
     }
 
     /// Waits until the response is in the database, at most for `patience`.
@@ -129,9 +143,27 @@ async fn wait(answered: oneshot::Receiver<Recorded>, patience: Duration) -> Resu
     }
 }
 
-async fn write_all(store: Store, counting: watch::Receiver<Counting>, mut queue: mpsc::Receiver<Waiting>, recent: Arc<Mutex<Recent>>) {
+async fn write_all(
+    store: Store,
+    counting: watch::Receiver<Counting>,
+    mut queue: mpsc::Receiver<Waiting>,
+    recent: Arc<Mutex<Recent>>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = queue.recv_many(&mut batch, BATCH) => count,
+            // What is in the queue then is still received.
+            () = stop.cancelled(), if !queue.is_closed() => {
+                queue.close();
+                continue;
+            }
+        };
+        if count == 0 {
+            return;
+        }
         let (rows, answers): (Vec<ResponseRow>, Vec<_>) =
             batch.drain(..).map(|waiting| (waiting.row, (waiting.answer, waiting.ticket))).unzip();
         let mut answers: Vec<Option<_>> = answers.into_iter().map(Some).collect();
@@ -142,11 +174,16 @@ async fn write_all(store: Store, counting: watch::Receiver<Counting>, mut queue:
                 let _ = answer.send(recorded);
             }
         });
-        recorded.await;
+        if recorded.await.is_err() {
+            return;
+        }
         // Those that the database refuses: a replay sets them aside, where a person finds them.
         answers.into_iter().flatten().for_each(|(_, ticket)| ticket.alone());
     }
 }
+
+/// This process does not use its database any more.
+struct Closed;
 
 /// Writes rows in one transaction, and tries again while the database is away. `done` hears of each row that is durable; those that the
 /// database refuses are logged, and their number is given.
@@ -155,14 +192,15 @@ async fn record_rows(
     rows: &[ResponseRow],
     counting: &watch::Receiver<Counting>,
     mut done: impl FnMut(usize, Recorded),
-) -> usize {
+) -> Result<usize, Closed> {
     loop {
         let now_counting = *counting.borrow();
         match store.record_responses(rows, &now_counting).await {
             Ok(recorded) => {
                 recorded.into_iter().enumerate().for_each(|(place, recorded)| done(place, recorded));
-                return 0;
+                return Ok(0);
             }
+            Err(error) if error.is_closed() => return Err(Closed),
             Err(error) if error.is_temporary() => {
                 tracing::warn!(%error, waiting = rows.len(), "responses wait for the database");
                 tokio::time::sleep(AGAIN).await;
@@ -174,6 +212,7 @@ async fn record_rows(
                 for (place, row) in rows.iter().enumerate() {
                     match store.record_responses(std::slice::from_ref(row), &now_counting).await {
                         Ok(recorded) => done(place, recorded.first().copied().unwrap_or(Recorded::Unknown)),
+                        Err(error) if error.is_closed() => return Err(Closed),
                         Err(error) => {
                             refused += 1;
                             let (message, response) = (row.message.0, row.response.word());
@@ -181,16 +220,22 @@ async fn record_rows(
                         }
                     }
                 }
-                return refused;
+                return Ok(refused);
             }
         }
     }
 }
 
 /// Replays the journal whenever it holds something and the database answers; ends when nobody records any more.
-async fn replay_all(store: Store, counting: watch::Receiver<Counting>, journal: Journal, recorders: mpsc::WeakSender<Waiting>) {
+async fn replay_all(
+    store: Store,
+    counting: watch::Receiver<Counting>,
+    journal: Journal,
+    recorders: mpsc::WeakSender<Waiting>,
+    stop: CancellationToken,
+) {
     let mut sealed = Vec::new();
-    while recorders.upgrade().is_some() {
+    while recorders.upgrade().is_some() && !stop.is_cancelled() {
         if matches!(tokio::time::timeout(AGAIN, store.ping()).await, Ok(Ok(()))) {
             sealed.extend(journal.seal().await);
             for segment in std::mem::take(&mut sealed) {
@@ -199,16 +244,16 @@ async fn replay_all(store: Store, counting: watch::Receiver<Counting>, journal: 
                     continue;
                 }
                 let path = segment.path.clone();
-                if let Err(error) = replay(&store, &counting, segment).await {
+                if let Err(error) = replay(&store, &counting, segment, &stop).await {
                     tracing::error!(%error, path = %path.display(), "a file of the journal cannot be replayed; it is tried again");
                 }
             }
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::select! { () = tokio::time::sleep(AGAIN) => {}, () = stop.cancelled() => {} }
     }
 }
 
-async fn replay(store: &Store, counting: &watch::Receiver<Counting>, segment: Segment) -> std::io::Result<()> {
+async fn replay(store: &Store, counting: &watch::Receiver<Counting>, segment: Segment, stop: &CancellationToken) -> std::io::Result<()> {
     if segment.is_recorded() {
         return segment.remove();
     }
@@ -219,8 +264,13 @@ async fn replay(store: &Store, counting: &watch::Receiver<Counting>, segment: Se
         if rows.is_empty() {
             break;
         }
+        // The file stays as it is: what of it is recorded already is known again by its keys.
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         count += rows.len();
-        refused += record_rows(store, &rows, counting, |_, _| {}).await;
+        let Ok(not_taken) = record_rows(store, &rows, counting, |_, _| {}).await else { return Ok(()) };
+        refused += not_taken;
     }
     tracing::info!(count, path = %segment.path.display(), "hits of the journal are in the database");
     if hits.damaged || refused > 0 {

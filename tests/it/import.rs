@@ -423,6 +423,12 @@ async fn a_first_import_into_postgresql_has_it_alone_and_what_it_leaves_out_is_b
     Store::open(&database.url).await.unwrap();
     assert_eq!(built(store).await, 0);
 
+    // It dies between the two commits: what belongs to its people is there, and they are not.
+    let Store::Postgres(pool) = store else { unreachable!() };
+    let theirs = "INSERT INTO addresses (customer_id, channel, address, key) VALUES (7, 1, 'nobody@example.org', '\\x00');
+                  INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, source_key) VALUES (7, 'offers', 1, 1, 0, 0, '', '\\x00');
+                  INSERT INTO consent_state (customer_id, topic, channel, state, at) VALUES (7, 'offers', 1, 1, 0)";
+    sqlx::raw_sql(theirs).execute(pool).await.unwrap();
     drop(filling);
     for _ in 0..100 {
         Store::open(&database.url).await.unwrap();
@@ -432,6 +438,8 @@ async fn a_first_import_into_postgresql_has_it_alone_and_what_it_leaves_out_is_b
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(built(store).await, 3);
+    let left = "SELECT (SELECT COUNT(*) FROM addresses) + (SELECT COUNT(*) FROM consents) + (SELECT COUNT(*) FROM consent_state)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(pool).await.unwrap(), 0, "what belonged to nobody is gone");
     // A base with somebody in it is not filled.
     people(&database, &settings(), "external_id,email\nada,ada@example.org\n").await;
     assert!(store.fill(now()).await.unwrap().is_none());

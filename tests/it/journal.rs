@@ -80,6 +80,13 @@ struct Serving {
 impl Serving {
     async fn start(store: &Store) -> Serving {
         let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().to_path_buf();
+        let mut serving = Serving::start_with(store, &journal).await;
+        serving.folder = folder;
+        serving
+    }
+
+    async fn start_with(store: &Store, journal: &Path) -> Serving {
         let state = State::new(Settings {
             store: store.clone(),
             clock: Clock::standing_at(accepted() + chrono::TimeDelta::minutes(5)),
@@ -99,14 +106,14 @@ impl Serving {
             api_key: None,
             view: None,
             intake: None,
-            journal: Some(Journal::open(folder.path()).unwrap()),
+            journal: Some(Journal::open(journal).unwrap()),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         tokio::spawn(server::serve(listener, state.clone(), stop.clone()));
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).user_agent(BROWSER).build().unwrap();
-        Serving { tokens: Tokens::new(SIGNING).unwrap(), client, address, state, folder, stop }
+        Serving { tokens: Tokens::new(SIGNING).unwrap(), client, address, state, folder: tempfile::tempdir().unwrap(), stop }
     }
 
     /// Clicks on the first link of these people's messages, all at once; how long the slowest answer took.
@@ -175,6 +182,48 @@ async fn a_busy_database_delays_no_redirect_and_every_hit_counts_once() {
         until(name, async || events(&store).await == 100).await;
         until(name, async || files(serving.folder.path()).is_empty()).await;
         assert_eq!(events(&store).await, 100, "{name}: what was both in the queue and in the journal is there once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_stops_writes_what_waits_and_leaves_the_rest_of_the_journal_to_the_next() {
+    for Database { store, name, .. } in databases().await {
+        seed(&store, 100).await;
+        define(&store).await;
+        let serving = Serving::start(&store).await;
+        serving.state.learn_links().await.unwrap();
+        let held = Held::hold(&store).await;
+        serving.clicks(1..=100).await;
+        let finishing = tokio::time::timeout(Duration::from_millis(200), serving.state.finish()).await;
+        assert!(finishing.is_err(), "{name}: nothing can be written yet");
+        held.release().await;
+        serving.state.finish().await;
+        assert_eq!(events(&store).await, 100, "{name}: what waited is written before the end");
+
+        // Somebody else's hits are being replayed when the database is closed.
+        let left = tempfile::tempdir().unwrap();
+        let folder = left.path().join("hits");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(files(serving.folder.path()).first().unwrap(), folder.join("000001.hits")).unwrap();
+        let kept = std::fs::read(folder.join("000001.hits")).unwrap();
+        let held = Held::hold(&store).await;
+        let next = Serving::start_with(&store, &folder).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let closing = tokio::spawn({
+            let store = store.clone();
+            async move { store.close().await }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.release().await;
+        closing.await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), next.state.finish()).await.unwrap();
+        let left = files(&folder);
+        // PostgreSQL writes them as soon as it is not held any more: then nothing is left.
+        assert!(left.len() == 1 || matches!(store, Store::Postgres(_)), "{name}: {left:?}");
+        for file in left {
+            assert_eq!(std::fs::read(&file).unwrap(), kept, "{name}: {}", file.display());
+            assert_eq!(file.file_name().unwrap(), "000001.hits", "{name}: it is as it was, for the next process");
+        }
     }
 }
 

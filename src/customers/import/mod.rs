@@ -230,8 +230,11 @@ where
     // The queue is closed before the reader is waited for, else it could wait for room for ever.
     drop(pieces);
     let _ = reading.await;
-    summary.notes.extend(sink.finish().await?);
-    result.map(|()| summary)
+    // What went wrong first is what is told, not what it led to.
+    let finished = sink.finish().await;
+    result?;
+    summary.notes.extend(finished?);
+    Ok(summary)
 }
 
 async fn write<S: Sink>(

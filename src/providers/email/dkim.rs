@@ -4,7 +4,7 @@
 //! message at the same time has the same signature. The message must be complete and in CRLF; dot-stuffing comes after.
 
 use crate::types::Time;
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
@@ -288,6 +288,13 @@ fn relaxed_value(value: &[u8], out: &mut Vec<u8>) {
 
 /// SHA-256 of the body in relaxed form (RFC 6376 §3.4.4): an empty body is the empty string.
 fn body_hash(body: &[u8]) -> [u8; 32] {
+    match canonical_as_it_is(body) {
+        Some(canonical) => sha256(canonical),
+        None => sha256(&canonical(body)),
+    }
+}
+
+fn canonical(body: &[u8]) -> Vec<u8> {
     let mut canonical: Vec<u8> = Vec::with_capacity(body.len() + 2);
     let mut at = 0;
     // CRLFs of empty lines wait until a line with something in it follows: at the end they are dropped.
@@ -308,11 +315,28 @@ fn body_hash(body: &[u8]) -> [u8; 32] {
         squeezed(line, &mut canonical);
         canonical.extend_from_slice(b"\r\n");
     }
-    let mut context = Context::new(&SHA256);
-    context.update(&canonical);
+    canonical
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash
+}
+
+/// The body without empty lines at its end, where nothing else of it has to be changed: most letters, since what is encoded has no white space in a row.
+fn canonical_as_it_is(body: &[u8]) -> Option<&[u8]> {
+    let mut end = body.len();
+    while body[..end].ends_with(b"\r\n\r\n") {
+        end -= 2;
+    }
+    let body = &body[..end];
+    let is_canonical = body.ends_with(b"\r\n")
+        && body != b"\r\n"
+        && memchr::memchr(b'\t', body).is_none()
+        && memchr::memmem::find(body, b"  ").is_none()
+        && memchr::memchr_iter(b'\n', body).all(|at| at > 0 && body[at - 1] == b'\r' && (at < 2 || body[at - 2] != b' '));
+    is_canonical.then_some(body)
 }
 
 /// Without spaces and tabs at the end.
@@ -369,6 +393,28 @@ mod tests {
             (&sample.replace("  Are", " \t Are").replace("Joe.", "Joe. \t"), "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="),
         ] {
             assert_eq!(hash(body), expected, "{body:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// What need not be changed is what changing it gives.
+        #[test]
+        fn a_canonical_body_is_known_as_such(body in "[a \\t\\r\\n]{0,12}", lines in proptest::collection::vec("[ab]{0,3}( [ab]{1,3}){0,2}", 0..6)) {
+            for body in [body, lines.join("\r\n"), lines.join("\r\n") + "\r\n"] {
+                if let Some(same) = canonical_as_it_is(body.as_bytes()) {
+                    proptest::prop_assert_eq!(same, canonical(body.as_bytes()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn most_letters_are_hashed_as_they_are() {
+        for body in ["Hi.\r\n", "\r\nHi there.\r\n\r\nJoe.\r\n\r\n\r\n"] {
+            assert!(canonical_as_it_is(body.as_bytes()).is_some(), "{body:?}");
+        }
+        for body in ["", "\r\n", "Hi", "a  b\r\n", "a\tb\r\n", "a \r\nb\r\n", "a\nb\r\n", " \r\n"] {
+            assert!(canonical_as_it_is(body.as_bytes()).is_none(), "{body:?}");
         }
     }
 

@@ -38,7 +38,7 @@ struct Mappings;
 struct Schema;
 
 const WORKSPACE: &str = include_str!("../../posthaste.yaml");
-const IGNORED: &str = "# What must not be in git: secrets, the database, what was printed\n.env\n*.db\n*.db-wal\n*.db-shm\n*.db-engine\n*.db-next\n*.db-turn\n.posthaste/\nreports/\nrejects/\n";
+const IGNORED: &str = "# What must not be in git: secrets, the database, what was printed\n.env\n*.db\n*.db-wal\n*.db-shm\n*.db-engine\n.posthaste/\nreports/\nrejects/\n";
 
 pub async fn run(global: &Global, arguments: Init) -> anyhow::Result<Exit> {
     let folder = &arguments.folder;

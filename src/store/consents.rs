@@ -3,7 +3,7 @@
 //! The later `at` wins; on a tie, withdrawn. The record keeps what lost as well. An objection to advertising and profiling is a state for all topics
 //! (`*`) on every channel; nothing that is appended lifts it, neither an import nor a later consent: only `wishes` take it back.
 
-use super::batch::Connection;
+use super::batch::{Connection, made_meanwhile};
 use super::customers::{CHUNK, among_ids, placeholders};
 use super::responses::digest;
 use super::sql::Sql;
@@ -91,10 +91,10 @@ const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING";
 /// Appends to the record alone; the state stays as it is.
 pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<u64, Error> {
     const DOING: &str = "keep consents";
-    let mut appended = 0;
+    let appended;
     match connection {
         Connection::Sqlite(connection) => {
-            for chunk in rows.chunks(CHUNK) {
+            let queries = rows.chunks(CHUNK).map(|chunk| {
                 if let Some(said) = said_alike(chunk) {
                     let rows = placeholders(2, chunk.len());
                     let sql = format!("{RECORD} SELECT column1, ?, ?, ?, ?, ?, ?, ?, column2, ? FROM (VALUES {rows}) WHERE true {ONCE}");
@@ -104,8 +104,7 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
                     for row in chunk {
                         query = query.bind(row.customer).bind(row.source_key.as_slice());
                     }
-                    appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
-                    continue;
+                    return query;
                 }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(10, chunk.len()))));
                 for row in chunk {
@@ -121,8 +120,9 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
                         .bind(row.source_key.as_slice())
                         .bind(row.until);
                 }
-                appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
-            }
+                query
+            });
+            appended = made_meanwhile(connection, DOING, queries).await?;
         }
         Connection::Postgres(connection) => {
             let sql = format!(
@@ -189,7 +189,7 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     );
     match connection {
         Connection::Sqlite(connection) => {
-            for chunk in latest.chunks(CHUNK) {
+            let queries = latest.chunks(CHUNK).map(|chunk| {
                 if let Some(said) = said_alike(chunk.iter().copied()) {
                     let rows = placeholders(1, chunk.len());
                     let sql = format!("{STATE} SELECT column1, ?, ?, ?, ?, ?, ? FROM (VALUES {rows}) WHERE true {later}");
@@ -198,8 +198,7 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                     for row in chunk {
                         query = query.bind(row.customer);
                     }
-                    query.execute(&mut **connection).await.doing(DOING)?;
-                    continue;
+                    return query;
                 }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(7, chunk.len()))));
                 for row in chunk {
@@ -212,8 +211,9 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                         .bind(i16::from(row.proof.is_some()))
                         .bind(row.until);
                 }
-                query.execute(&mut **connection).await.doing(DOING)?;
-            }
+                query
+            });
+            made_meanwhile(connection, DOING, queries).await?;
         }
         Connection::Postgres(connection) => {
             let sql = format!(

@@ -33,7 +33,7 @@ impl Store {
         if let Store::Sqlite(sqlite) = self {
             sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned()).execute(&sqlite.read).await.doing(DOING)?;
         }
-        let copy = Store::sqlite(careless(sqlite_options(path)), reading(), None).await?;
+        let copy = Store::sqlite(careless(sqlite_options(path)), reading()).await?;
         copy.migrate().await?;
         let Store::Sqlite(target) = &copy else { return Ok(copy) };
         match self {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 const WAITING: usize = 6;
 /// New customers of one transaction: on PostgreSQL three times as many are in memory, being gathered, waiting and being sent.
 const TRANSACTION: usize = 50_000;
-const COPIED: usize = 25_000;
+const COPIED: usize = 16_000;
 
 const DOING: &str = "import customers";
 const BUILDING: &str = "build the indexes of customers";

@@ -62,7 +62,6 @@ pub mod tallies;
 pub mod why;
 pub mod wishes;
 pub mod trials;
-mod turns;
 pub mod warm_up;
 
 pub use crate::types::{from_micros, micros};
@@ -71,9 +70,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
-use turns::Turns;
 
 /// An open database; cheap to clone.
 #[derive(Debug, Clone)]
@@ -87,7 +84,6 @@ pub enum Store {
 pub struct Sqlite {
     pub read: SqlitePool,
     pub write: SqlitePool,
-    turns: Option<Arc<Turns>>,
 }
 
 /// Which of the two databases.
@@ -252,29 +248,12 @@ impl Store {
         let path = path.strip_prefix("//").unwrap_or(path);
         let options = sqlite_options(path);
         // What readers sort goes to a file where it is much: adding up a run sorts all its messages, 35 bytes each.
-        let turns = Turns::of(std::path::Path::new(path)).map(Arc::new);
-        Store::sqlite(options.clone(), options.pragma("temp_store", "FILE"), turns).await
+        Store::sqlite(options.clone(), options.pragma("temp_store", "FILE")).await
     }
 
-    /// `reading`: what the connections are opened with that only read. `turns`: where other processes write too.
-    async fn sqlite(options: SqliteConnectOptions, reading: SqliteConnectOptions, turns: Option<Arc<Turns>>) -> Result<Store, Error> {
-        let mut write = SqlitePoolOptions::new();
-        if let Some(turns) = &turns {
-            let (taking, ending) = (turns.clone(), turns.clone());
-            write = write
-                .before_acquire(move |_, _| {
-                    let turns = taking.clone();
-                    Box::pin(async move {
-                        turns.take().await;
-                        Ok(true)
-                    })
-                })
-                .after_release(move |_, _| {
-                    ending.end();
-                    Box::pin(async { Ok(true) })
-                });
-        }
-        let write = write
+    /// `reading`: what the connections are opened with that only read.
+    async fn sqlite(options: SqliteConnectOptions, reading: SqliteConnectOptions) -> Result<Store, Error> {
+        let write = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
             .idle_timeout(None)
@@ -292,7 +271,7 @@ impl Store {
             .connect_with(reading.read_only(true).create_if_missing(false))
             .await
             .map_err(Error::Open)?;
-        Ok(Store::Sqlite(Sqlite { read, write, turns }))
+        Ok(Store::Sqlite(Sqlite { read, write }))
     }
 
     /// Adds the tables that are missing; does nothing on a database that is up to date.
@@ -330,9 +309,7 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => {
                 sqlite.read.close().await;
-                sqlite.write.close().await;
-                // Who is writing at that moment does not end a turn by itself.
-                sqlite.turns.iter().for_each(|turns| turns.end());
+                sqlite.write.close().await
             }
             Store::Postgres(pool) => pool.close().await,
         }

@@ -2,7 +2,7 @@
 
 use super::Doing;
 use super::Error;
-use super::batch::{Connection, Field, made_meanwhile, table};
+use super::batch::{Connection, Field, table};
 use super::customers::{CHUNK, among_ids, placeholders};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -77,11 +77,8 @@ async fn insert(connection: &mut Connection<'_>, addresses: Vec<AddressRow>, con
     match connection {
         Connection::Sqlite(connection) => {
             let mut rest = addresses.into_iter();
-            let queries = std::iter::from_fn(|| {
+            while !rest.as_slice().is_empty() {
                 let count = rest.len().min(CHUNK);
-                if count == 0 {
-                    return None;
-                }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{INTO} VALUES {}{conflict}", placeholders(6, count))));
                 for address in rest.by_ref().take(count) {
                     query = query
@@ -89,12 +86,11 @@ async fn insert(connection: &mut Connection<'_>, addresses: Vec<AddressRow>, con
                         .bind(address.channel)
                         .bind(address.address)
                         .bind(i16::from(address.is_primary))
-                        .bind(address.key.to_vec())
+                        .bind(address.key.as_slice())
                         .bind(address.site);
                 }
-                Some(query)
-            });
-            made_meanwhile(connection, DOING, queries).await?;
+                query.execute(&mut **connection).await.doing(DOING)?;
+            }
         }
         Connection::Postgres(connection) => {
             let sql = format!(

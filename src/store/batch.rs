@@ -8,8 +8,7 @@
 
 use super::{Dialect, Doing, Error, Store};
 use sqlx::postgres::PgRow;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 use std::borrow::Cow;
 
@@ -115,22 +114,6 @@ impl Connection<'_> {
         }
         .doing(doing)
     }
-}
-
-/// Runs statements in their order; while SQLite works on one, in its own thread, the next is made. Gives how many rows were changed.
-pub(super) async fn made_meanwhile<'q>(
-    connection: &mut SqliteConnection,
-    doing: &'static str,
-    mut queries: impl Iterator<Item = Query<'q, Sqlite, SqliteArguments>>,
-) -> Result<u64, Error> {
-    let mut changed = 0;
-    let mut next = queries.next();
-    while let Some(query) = next {
-        let (done, made) = tokio::join!(query.execute(&mut *connection), async { queries.next() });
-        changed += done.doing(doing)?.rows_affected();
-        next = made;
-    }
-    Ok(changed)
 }
 
 /// The type of a field of the JSON rows.

@@ -3,7 +3,7 @@
 //! The later `at` wins; on a tie, withdrawn. The record keeps what lost as well. An objection to advertising and profiling is a state for all topics
 //! (`*`) on every channel; nothing that is appended lifts it, neither an import nor a later consent: only `wishes` take it back.
 
-use super::batch::{Connection, made_meanwhile};
+use super::batch::Connection;
 use super::customers::{CHUNK, among_ids, placeholders};
 use super::responses::digest;
 use super::sql::Sql;
@@ -91,10 +91,10 @@ const ONCE: &str = "ON CONFLICT (customer_id, source_key) DO NOTHING";
 /// Appends to the record alone; the state stays as it is.
 pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Result<u64, Error> {
     const DOING: &str = "keep consents";
-    let appended;
+    let mut appended = 0;
     match connection {
         Connection::Sqlite(connection) => {
-            let queries = rows.chunks(CHUNK).map(|chunk| {
+            for chunk in rows.chunks(CHUNK) {
                 if let Some(said) = said_alike(chunk) {
                     let rows = placeholders(2, chunk.len());
                     let sql = format!("{RECORD} SELECT column1, ?, ?, ?, ?, ?, ?, ?, column2, ? FROM (VALUES {rows}) WHERE true {ONCE}");
@@ -104,7 +104,8 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
                     for row in chunk {
                         query = query.bind(row.customer).bind(row.source_key.as_slice());
                     }
-                    return query;
+                    appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
+                    continue;
                 }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{RECORD} VALUES {} {ONCE}", placeholders(10, chunk.len()))));
                 for row in chunk {
@@ -120,9 +121,8 @@ pub(super) async fn record(connection: &mut Connection<'_>, rows: &[ConsentRow])
                         .bind(row.source_key.as_slice())
                         .bind(row.until);
                 }
-                query
-            });
-            appended = made_meanwhile(connection, DOING, queries).await?;
+                appended += query.execute(&mut **connection).await.doing(DOING)?.rows_affected();
+            }
         }
         Connection::Postgres(connection) => {
             let sql = format!(
@@ -189,7 +189,7 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
     );
     match connection {
         Connection::Sqlite(connection) => {
-            let queries = latest.chunks(CHUNK).map(|chunk| {
+            for chunk in latest.chunks(CHUNK) {
                 if let Some(said) = said_alike(chunk.iter().copied()) {
                     let rows = placeholders(1, chunk.len());
                     let sql = format!("{STATE} SELECT column1, ?, ?, ?, ?, ?, ? FROM (VALUES {rows}) WHERE true {later}");
@@ -198,7 +198,8 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                     for row in chunk {
                         query = query.bind(row.customer);
                     }
-                    return query;
+                    query.execute(&mut **connection).await.doing(DOING)?;
+                    continue;
                 }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{STATE} VALUES {} {later}", placeholders(7, chunk.len()))));
                 for row in chunk {
@@ -211,9 +212,8 @@ async fn keep_state(connection: &mut Connection<'_>, rows: &[ConsentRow]) -> Res
                         .bind(i16::from(row.proof.is_some()))
                         .bind(row.until);
                 }
-                query
-            });
-            made_meanwhile(connection, DOING, queries).await?;
+                query.execute(&mut **connection).await.doing(DOING)?;
+            }
         }
         Connection::Postgres(connection) => {
             let sql = format!(

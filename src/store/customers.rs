@@ -4,7 +4,7 @@
 //! at once take turns (SQLite has one writer; PostgreSQL takes an advisory lock), so nobody is made twice.
 
 use super::addresses::{AddressRow, StoredAddress};
-use super::batch::{AnyRow, Connection, made_meanwhile};
+use super::batch::{AnyRow, Connection};
 use super::consents::{ConsentRow, StoredConsent};
 use super::suppressions::SuppressionRow;
 use super::{Doing, Error, Store};
@@ -397,9 +397,8 @@ pub(super) fn placeholders(columns: usize, rows: usize) -> String {
     vec![row; rows].join(",")
 }
 
-/// Rows of one SQLite statement: the same size again and again, so that it is prepared once, and several for a batch, so that the
-/// next is made meanwhile.
-pub(super) const CHUNK: usize = 250;
+/// Rows of one SQLite statement: the same size again and again, so that it is prepared once.
+pub(super) const CHUNK: usize = 500;
 
 async fn insert(connection: &mut Connection<'_>, customers: Vec<Customer>) -> Result<(), Error> {
     const DOING: &str = "store new customers";
@@ -409,11 +408,8 @@ async fn insert(connection: &mut Connection<'_>, customers: Vec<Customer>) -> Re
     match connection {
         Connection::Sqlite(connection) => {
             let mut rest = customers.into_iter();
-            let queries = std::iter::from_fn(|| {
+            while !rest.as_slice().is_empty() {
                 let count = rest.len().min(CHUNK);
-                if count == 0 {
-                    return None;
-                }
                 let mut query = sqlx::query(AssertSqlSafe(format!("{INTO} VALUES {}", placeholders(12, count))));
                 for customer in rest.by_ref().take(count) {
                     let attributes = attributes(&customer);
@@ -432,9 +428,8 @@ async fn insert(connection: &mut Connection<'_>, customers: Vec<Customer>) -> Re
                         .bind(customer.created_at)
                         .bind(customer.updated_at);
                 }
-                Some(query)
-            });
-            made_meanwhile(connection, DOING, queries).await?;
+                query.execute(&mut **connection).await.doing(DOING)?;
+            }
         }
         Connection::Postgres(connection) => {
             if customers.is_empty() {

@@ -1,6 +1,6 @@
 //! The rows of the ledger as planned, written one transaction a window of customers (≤ 50 ms), so that an engine can go on.
 
-use super::batch::{Connection, made_meanwhile};
+use super::batch::Connection;
 use super::{Doing, Error, micros};
 use crate::types::{Channel, MessageState, Refusal, RunId, Time};
 use sqlx::Sqlite;
@@ -60,12 +60,18 @@ impl Connection<'_> {
             Connection::Sqlite(connection) => {
                 let (end,): (i64,) = sqlx::query_as(next).bind(count).fetch_one(&mut **connection).await.doing("take message numbers")?;
                 let first = end - count;
-                let chunks = rows.chunks(CHUNK).scan(first, |from, chunk| {
+                let mut chunks = rows.chunks(CHUNK).scan(first, |from, chunk| {
                     let id = *from;
                     *from += chunk.len() as i64;
                     Some(inserted(run, id, chunk, now))
                 });
-                made_meanwhile(connection, "write a plan", chunks).await?;
+                let mut next = chunks.next();
+                while let Some(query) = next {
+                    // While the database writes one chunk, the next is made.
+                    let (written, made) = tokio::join!(query.execute(&mut **connection), async { chunks.next() });
+                    written.doing("write a plan")?;
+                    next = made;
+                }
                 // A statement for all: each is a turn between threads.
                 for cut in blocks(rows, first).chunks(CHUNK) {
                     let values: Vec<String> = cut.iter().map(|(from, to, due)| format!("({from},{},{from},{to},{due})", run.0)).collect();

@@ -85,17 +85,26 @@ impl Store {
     /// those who had converted are counted, a slice of people at a time.
     async fn conversions_until(&self, run: RunId, measures: &Measures, until: i64) -> Result<Vec<Converted>, Error> {
         let doing = "read the conversions of an earlier time";
-        let place = [("run", Field::Long), ("after", Field::Long), ("until", Field::Long)];
+        // A measure at a time, as its people stand in the table: a slice costs the same wherever it is.
+        let given = |name: &str| self.pick(format!("CAST($1 ->> '{name}' AS INTEGER)"), format!("($1::jsonb ->> '{name}')::bigint"));
         let people = format!(
-            "SELECT DISTINCT v.customer_id FROM {} AS given JOIN conversions v ON v.run_id = given.run AND v.first_at < given.until
-             WHERE v.customer_id > given.after ORDER BY v.customer_id LIMIT {SLICE}",
-            table(self.dialect(), &place)
+            "SELECT DISTINCT customer_id FROM conversions WHERE run_id = {} AND measure = {} AND customer_id > {} AND first_at < {}
+             ORDER BY customer_id LIMIT {SLICE}",
+            given("run"),
+            given("measure"),
+            given("after"),
+            given("until")
         );
+        let numbers = format!(
+            "SELECT s.number FROM {} AS given JOIN runs r ON r.id = given.run JOIN measures s ON s.version_id = r.version_id ORDER BY s.number",
+            table(self.dialect(), &[("run", Field::Long)])
+        );
+        let numbers: Vec<(i16,)> = self.read_batch(doing, numbers, &json(&json!([{ "run": run.0 }]))?).await?;
         let sql = format!(
             "WITH ms AS MATERIALIZED {measures}, people AS MATERIALIZED {people}, given AS MATERIALIZED {given}
              SELECT e.id AS event, e.customer_id AS customer, e.occurred_at AS at, CASE WHEN ms.reads = 1 THEN {properties} END AS properties,
                     e.value, e.currency, r.id AS run, r.version_id AS version, ms.number AS measure, m.arm, m.due_at AS due
-             FROM given {cross} JOIN runs r ON r.id = given.run {cross} JOIN ms ON ms.version = r.version_id CROSS JOIN people
+             FROM given {cross} JOIN runs r ON r.id = given.run {cross} JOIN ms ON ms.version = r.version_id AND ms.number = given.measure CROSS JOIN people
              {cross} JOIN messages m ON m.run_id = r.id AND m.customer_id = people.id AND m.step = 0 AND m.arm >= 0
              {cross} JOIN events e ON e.name = ms.event AND e.customer_id = m.customer_id
                                   AND e.occurred_at >= m.due_at AND e.occurred_at < m.due_at + ms.longest AND e.occurred_at < given.until
@@ -104,17 +113,22 @@ impl Store {
             properties = self.pick("e.properties", "e.properties::text"),
             measures = table_in(self.dialect(), Some("measures"), &MEASURES),
             people = table_in(self.dialect(), Some("people"), &[("id", Field::Long)]),
-            given = table_in(self.dialect(), Some("given"), &[("run", Field::Long), ("until", Field::Long)]),
+            given = table_in(self.dialect(), Some("given"), &[("run", Field::Long), ("measure", Field::Small), ("until", Field::Long)]),
         );
         let mut sums: BTreeMap<(i16, i16, String), Converted> = BTreeMap::new();
-        let mut after = -1;
-        loop {
-            let input = json(&json!([{ "run": run.0, "after": after, "until": until }]))?;
+        let mut numbers = numbers.into_iter();
+        let mut next = numbers.next().map(|(number,)| (number, -1));
+        while let Some((number, after)) = next {
+            let input = json(&json!({ "run": run.0, "measure": number, "after": after, "until": until }))?;
             let slice: Vec<(i64,)> = self.read_batch(doing, people.clone(), &input).await?;
-            let Some((last,)) = slice.last() else { break };
-            after = *last;
+            let Some((last,)) = slice.last() else {
+                next = numbers.next().map(|(number,)| (number, -1));
+                continue;
+            };
+            next = Some((number, *last));
             let ids: Vec<Value> = slice.iter().map(|(id,)| json!({ "id": id })).collect();
-            let input = json!({ "measures": measures.rows(), "people": ids, "given": [{ "run": run.0, "until": until }] });
+            let input =
+                json!({ "measures": measures.rows(), "people": ids, "given": [{ "run": run.0, "measure": number, "until": until }] });
             let candidates: Vec<Candidate> = self.read_batch(doing, sql.clone(), &json(&input)?).await?;
             let mut worth: BTreeMap<(i16, i16, String, i64), (i64, i64)> = BTreeMap::new();
             for found in counted(&candidates, measures) {

@@ -35,6 +35,6 @@ small="$work/small"; base "$small" "$sent"
 apply "$small" 2027-02-28T10:00:00Z
 start_sink "$port"
 measure "sending" "$sent" "$posthaste" --workspace "$small" run --until-idle --now 2027-03-01T10:00:00Z
-start=$(clock); smtp-source -d -s $connections -l 15000 -m "$sent" -f a@bench.example -t b@bench.example "127.0.0.1:$port"; took=$(seconds "$start" "$(clock)")
+start=$(clock); smtp-source -d -s $connections -l 14300 -m "$sent" -f a@bench.example -t b@bench.example "127.0.0.1:$port"; took=$(seconds "$start" "$(clock)")
 echo "smtp-source: $sent in $took s = $(per_second "$sent" "$took")/s"
 echo "ledger: $("$posthaste" --workspace "$small" report letter --format json --now 2027-03-01T12:00:00Z | tr -d ' \n' | grep -oE '"(selected|messages|uncertain|accepted|failed)":[0-9]+' | head -5 | paste -sd ' ')"

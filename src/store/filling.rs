@@ -98,6 +98,8 @@ impl Store {
                     && let Some(mut alone) = lone(pool).await?
                 {
                     build(&mut alone).await?;
+                    // Without statistics the server would look through all people for each batch of an import that goes on.
+                    self.learn_statistics().await?;
                 }
                 Ok(())
             }

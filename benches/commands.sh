@@ -9,6 +9,7 @@
 # measuring.sh says what is needed and what RUNS, POSTHASTE and TMPDIR do.
 set -euo pipefail
 source "$(dirname "$0")/measuring.sh"
+sink_port=$(free_port)
 events=${1:-10000000}
 databases=${2:-sqlite postgres}
 
@@ -56,13 +57,13 @@ for kind in $databases; do
     [ "$events" -gt 0 ] || continue
     messages=$((events / 5))
     fresh "$kind"
-    shop "$work/report-$kind" "$url" 42526 50
+    shop "$work/report-$kind" "$url" "$sink_port" 50
     letter "$work/report-$kind/templates/letter.hbs" 1
     campaign "$work/report-$kind" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 10%" letter
     customers "$messages" > "$work/customers.csv"
     measure "import, $kind" "$messages" "$posthaste" --workspace "$work/report-$kind" import customers "$work/customers.csv"
     apply "$work/report-$kind" 2027-02-28T10:00:00Z
-    [ -n "${sink:-}" ] || { start_sink 42526; sink=1; }
+    [ -n "${sink:-}" ] || { start_sink "$sink_port"; sink=1; }
     measure "sending, $kind" "$messages" "$posthaste" --workspace "$work/report-$kind" run --until-idle --now 2027-03-01T10:00:00Z
     measure "opens and clicks, $kind" $((events * 4 / 5)) "${crowd[@]}" answer "$url" $((events * 4 / 5)) 2027-03-01T12:00:00Z
     awk -v n="$messages" -v count=$((events / 5)) 'BEGIN { print "customer,event,at,id,amount"

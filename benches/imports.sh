@@ -8,6 +8,7 @@
 # the letters of benches/line.sh to everyone. measuring.sh says what is needed and what RUNS, POSTHASTE and TMPDIR do.
 set -euo pipefail
 source "$(dirname "$0")/measuring.sh"
+sink_port=$(free_port)
 count=${1:-1000000}
 each=${2:-5}
 databases=${3:-sqlite postgres}
@@ -19,7 +20,7 @@ customers "$count" > "$work/customers.csv"
 
 base() { # DIR: a shop with everybody in it, in a fresh database
     fresh "$kind"
-    shop "$1" "$url" 42527 50
+    shop "$1" "$url" "$sink_port" 50
     letter "$1/templates/letter.hbs" 4
     campaign "$1" letter "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
     "$posthaste" --workspace "$1" import customers "$work/customers.csv" >/dev/null 2>&1
@@ -29,7 +30,7 @@ for kind in $databases; do
     if [[ $what == *" customers "* ]]; then
         all=()
         for ((number = 0; number < runs; number++)); do
-            fresh "$kind"; shop "$work/empty-$kind" "$url" 42527 1
+            fresh "$kind"; shop "$work/empty-$kind" "$url" "$sink_port" 1
             measure "import of customers into an empty base, $kind" "$count" "$posthaste" --workspace "$work/empty-$kind" import customers "$work/customers.csv"
             all+=("$(per_second "$count" "$took")"); drop "$url"
         done
@@ -48,7 +49,7 @@ for kind in $databases; do
 
     if [[ $what == *" living "* ]]; then
         all=()
-        [ -n "${sink:-}" ] || { start_sink 42527; sink=1; }
+        [ -n "${sink:-}" ] || { start_sink "$sink_port"; sink=1; }
         base "$work/living-$kind"
         apply "$work/living-$kind" 2027-02-28T10:00:00Z
         "$posthaste" --workspace "$work/living-$kind" run --until-idle --plan-only --now 2027-03-01T10:00:00Z >/dev/null 2>&1

@@ -9,6 +9,7 @@
 # of 14 KB to as many people as it takes. Needs wrk. measuring.sh says what RUNS, POSTHASTE and TMPDIR do.
 set -euo pipefail
 source "$(dirname "$0")/measuring.sh"
+sink_port=$(free_port)
 letters=${1:-100000}
 lasting=${2:-10}
 databases=${3:-sqlite postgres}
@@ -52,11 +53,11 @@ drained() { while compgen -G "$dir/.posthaste/hits/*.hits" >/dev/null; do sleep 
 
 stored() { "$posthaste" --workspace "$dir" report first --format json | tr -d ' \n' | grep -oE '"responses":\{"opens":\{"all":[0-9]+|"clicks":\{"all":[0-9]+' | grep -oE '[0-9]+$' | head -2 | paste -sd+ | bc; }
 
-start_sink 42528
+start_sink "$sink_port"
 for kind in $databases; do
     dir="$work/tracking-$kind"
     fresh "$kind"
-    shop "$dir" "$url" 42528 50
+    shop "$dir" "$url" "$sink_port" 50
     letter "$dir/templates/letter.hbs" 4
     campaign "$dir" first "at: 2027-03-01 10:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter
     campaign "$dir" second "at: 2027-03-01 12:00" "where: { attribute: points, at_least: 0 }, holdout: 0%" letter

@@ -140,9 +140,11 @@ async fn within(
     let most = campaign.limit_audience.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let currency = campaign.limit_cost.as_ref().map_or("", |limit| &limit.currency);
     let mut first: BinaryHeap<(Rank, i64)> = BinaryHeap::new();
-    let (windows, mut read) = mpsc::channel::<Window>(4);
+    let (windows, read) = mpsc::channel::<Window>(4);
     let reading = snapshot.candidates(selection, windows);
     let counting = async {
+        // Ends with this block, also by an error: then nobody reads on.
+        let mut read = read;
         while let Some(window) = read.recv().await {
             let mut decided: Vec<Decided> = window.iter().map(|candidate| decider.decide(candidate)).collect();
             if let Some(caps) = &mut ahead.limits {
@@ -185,9 +187,10 @@ async fn seats(
     now: Time,
 ) -> Result<HashMap<i64, Seat>, store::Error> {
     let mut asking = Asking::default();
-    let (windows, mut read) = mpsc::channel::<Window>(4);
+    let (windows, read) = mpsc::channel::<Window>(4);
     let reading = snapshot.candidates(selection, windows);
     let gathering = async {
+        let mut read = read;
         while let Some(window) = read.recv().await {
             let mut decided: Vec<Decided> = window.iter().map(|candidate| within.limited(decider.decide(candidate), ahead.costs)).collect();
             if let Some(caps) = &mut ahead.limits {

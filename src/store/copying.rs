@@ -80,6 +80,11 @@ impl Newcomers {
         }
         let mut people = alone.begin().await.doing(doing)?;
         let mut theirs = beside.begin().await.doing(doing)?;
+        // One may wait long for the other.
+        for transaction in [&mut people, &mut theirs] {
+            let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
+            sqlx::query(sql).execute(&mut **transaction).await.doing(doing)?;
+        }
         let send_people = async {
             let into = "customers (id, external_id, draw_key, first_name, last_name, language, country, zone, attributes, folded, created_at, updated_at)";
             self.customers.send(&mut people, into, doing).await?;

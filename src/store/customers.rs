@@ -329,6 +329,9 @@ pub(super) async fn find(connection: &mut Connection<'_>, wanted: &Wanted) -> Re
             }
         }
     }
+    // A first import that was killed may have left addresses of nobody, until the base's indexes are built.
+    found.by_key.values_mut().for_each(|owners| owners.retain(|id| found.customers.contains_key(id)));
+    found.by_key.retain(|_, owners| !owners.is_empty());
     Ok(found)
 }
 

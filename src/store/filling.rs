@@ -71,8 +71,9 @@ impl Store {
                 tokio::spawn(async move { (write_into_sqlite(&store, &mut queue).await, None) })
             }
             Store::Postgres(pool) => {
-                let Some(mut alone) = emptied(pool, now).await? else { return Ok(None) };
+                // Before anything is left out: without a second connection nothing is.
                 let mut beside = pool.acquire().await.doing(DOING)?.detach();
+                let Some(mut alone) = emptied(pool, now).await? else { return Ok(None) };
                 tokio::spawn(async move {
                     let result = write_into_postgres(&mut alone, &mut beside, &mut queue).await;
                     // What it has not committed is undone before the indexes are built.
@@ -204,10 +205,12 @@ async fn emptied(pool: &PgPool, now: Time) -> Result<Option<PgConnection>, Error
     }
     let drops: Vec<String> = INDEXES.iter().map(|(index, _)| format!("DROP INDEX IF EXISTS {index};")).collect();
     // Numbers begin anew with an empty table: merging knows what number comes next.
+    // What a killed import may have left belongs to nobody.
     let sql = format!(
-        "BEGIN; SET LOCAL lock_timeout = '2s'; {} ALTER TABLE addresses DROP CONSTRAINT IF EXISTS {REFERENCE};
+        "BEGIN; SET LOCAL lock_timeout = '2s'; {} ALTER TABLE addresses DROP CONSTRAINT IF EXISTS {REFERENCE}; {}
          SELECT setval(pg_get_serial_sequence('customers', 'id'), 1, false); COMMIT",
-        drops.concat()
+        drops.concat(),
+        COPIED_FIRST.map(|table| format!("DELETE FROM {table};")).concat()
     );
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut alone).await {
         Ok(_) => Ok(Some(alone)),
@@ -230,10 +233,10 @@ async fn missing(pool: &PgPool) -> Result<bool, Error> {
 /// PostgreSQL: all that the base needs, where it is missing.
 async fn build(alone: &mut PgConnection) -> Result<(), Error> {
     let indexes: Vec<&str> = INDEXES.iter().map(|(_, sql)| *sql).collect();
-    // The locks wait for whoever still writes.
+    // The locks wait for whoever still writes. Somebody may have become a customer since, so that numbers alone tell nothing.
     let orphans: Vec<String> = COPIED_FIRST
         .iter()
-        .map(|table| format!("DELETE FROM {table} WHERE customer_id > (SELECT COALESCE(MAX(id), 0) FROM customers)"))
+        .map(|table| format!("DELETE FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM customers c WHERE c.id = t.customer_id)"))
         .collect();
     let sql = format!(
         "BEGIN; SET LOCAL maintenance_work_mem = '256MB'; LOCK TABLE customers, {} IN SHARE ROW EXCLUSIVE MODE; {}; {};

@@ -15,6 +15,8 @@ use tokio::sync::{Mutex, mpsc};
 
 /// People of whom something is kept.
 const MOST: usize = 100_000;
+/// Values of one statement: SQLite takes 32,766.
+const MOST_VALUES: usize = 30_000;
 /// Kinds of what is wanted that are kept.
 const KINDS: usize = 8;
 
@@ -65,6 +67,10 @@ impl Snapshot {
             sql.push("CASE WHEN ");
             is_selected(&mut sql, selection);
             sql.push(" THEN '1' ELSE '0' END");
+        }
+        // Then each is asked alone: a statement takes so many values at most.
+        if sql.binds.len() > MOST_VALUES {
+            return Ok(());
         }
         sql.push(" AS marks FROM customers c WHERE c.erased_at IS NULL) AS people");
         let text = self.text(&sql).await?;

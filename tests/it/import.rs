@@ -429,6 +429,9 @@ async fn a_first_import_into_postgresql_has_it_alone_and_what_it_leaves_out_is_b
                   INSERT INTO consents (customer_id, topic, channel, state, at, received_at, source, source_key) VALUES (7, 'offers', 1, 1, 0, 0, '', '\\x00');
                   INSERT INTO consent_state (customer_id, topic, channel, state, at) VALUES (7, 'offers', 1, 1, 0)";
     sqlx::raw_sql(theirs).execute(pool).await.unwrap();
+    // Somebody signs up before anybody has built the indexes.
+    let next = "INSERT INTO customers (id, draw_key, created_at, updated_at) VALUES (8, 'next', 0, 0)";
+    sqlx::raw_sql(next).execute(pool).await.unwrap();
     drop(filling);
     for _ in 0..100 {
         Store::open(&database.url).await.unwrap();
@@ -440,6 +443,8 @@ async fn a_first_import_into_postgresql_has_it_alone_and_what_it_leaves_out_is_b
     assert_eq!(built(store).await, 3);
     let left = "SELECT (SELECT COUNT(*) FROM addresses) + (SELECT COUNT(*) FROM consents) + (SELECT COUNT(*) FROM consent_state)";
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(pool).await.unwrap(), 0, "what belonged to nobody is gone");
+    sqlx::raw_sql("DELETE FROM customers").execute(pool).await.unwrap();
+    sqlx::raw_sql("SELECT setval(pg_get_serial_sequence('customers', 'id'), 1, false)").execute(pool).await.unwrap();
     // A base with somebody in it is not filled.
     people(&database, &settings(), "external_id,email\nada,ada@example.org\n").await;
     assert!(store.fill(now()).await.unwrap().is_none());

@@ -56,7 +56,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     let asked = definitions.campaigns.keys().filter(|key| arguments.campaigns.is_empty() || arguments.campaigns.contains(key));
     let asked: Vec<(String, Option<CampaignId>)> = asked.map(|key| (key.clone(), ids.get(key).copied())).collect();
     // Twice as many side by side as there are processors: while some are decided, the database looks for the people of others.
-    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    let at_once = (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(MOST_AT_ONCE);
     let mut previews = futures_util::stream::iter(asked.chunks(TOGETHER).map(<[_]>::to_vec))
         .map(|campaigns| {
             let foreseen = tokio::spawn(foreseen(known.clone(), campaigns));
@@ -111,6 +111,9 @@ async fn changed_workspace(store: &Store, files: &Files) -> anyhow::Result<Chang
         Some(_) => Changed::Changed,
     })
 }
+
+/// Each preview holds a connection and may ask for a second; SQLite's readers are eight.
+const MOST_AT_ONCE: usize = 4;
 
 /// Campaigns of which it is found out together whom they select.
 const TOGETHER: usize = 16;
